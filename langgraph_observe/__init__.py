@@ -1,0 +1,1 @@
+"""See every step of a LangChain or LangGraph agent."""

@@ -1,0 +1,1 @@
+"""The host's objects -> records. The only room that imports langchain_core or langgraph."""

@@ -1,0 +1,1 @@
+"""Stored runs -> eyes. The read side; the write side never imports it."""

@@ -1,0 +1,1 @@
+"""`Record -> Record | None`, pure, in the order given."""

@@ -1,0 +1,260 @@
+"""What happened, as data: the one language that capture speaks and that every processor and sink understands.
+
+Records are frozen. Their payloads and their usage are lazy (`payloads.py`): redaction, JSON, token estimates and prices
+are paid for by the first sink that reads them, on its own thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from langgraph_observe.payloads import Lazy, Message, Payload, Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from decimal import Decimal
+
+__all__ = [
+    "Failure",
+    "Finished",
+    "Kind",
+    "Lazy",
+    "Link",
+    "Message",
+    "Noted",
+    "Outcome",
+    "Payload",
+    "Processor",
+    "Prompt",
+    "Record",
+    "Redactor",
+    "Scored",
+    "Sink",
+    "Started",
+    "Usage",
+    "totals",
+]
+
+Kind: TypeAlias = Literal["graph", "node", "agent", "model", "tool", "retriever", "chain", "stream"]
+Outcome: TypeAlias = Literal["ok", "error", "interrupted", "cancelled", "abandoned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A run of this or another trace that led to this one."""
+
+    trace_id: str
+    span_id: str
+    kind: Literal["resumed_from", "triggered_by"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A managed prompt that a model call used."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A run has begun. Everything known at that moment; `Finished` carries it again."""
+
+    id: str
+    """LangChain's run id, a UUID as text. May repeat over time (a caller may choose it); `span_id` never does."""
+    parent_id: str | None = None
+    root_id: str
+    trace_id: str
+    """W3C trace id, 32 hex digits: the same in OpenTelemetry, Langfuse, the store, log lines and exemplars."""
+    span_id: str
+    """W3C span id, 16 hex digits."""
+    parent_span_id: str | None = None
+    """The parent run's span, or for a root the caller's current OpenTelemetry span."""
+    kind: Kind
+    name: str
+    at_ns: int
+    """Wall clock, nanoseconds since the epoch; inside one root it advances with the monotonic clock."""
+    graph: str | None = None
+    """The graph that this run is or is inside of."""
+    node: str | None = None
+    """The node that this run is or is inside of."""
+    agent: str | None = None
+    """The agent that this run is or is inside of."""
+    step: int | None = None
+    attempt: int = 1
+    """1 for the first try of a node; 2 and more for what a retry policy ran again."""
+    checkpoint_ns: str | None = None
+    triggers: tuple[str, ...] = ()
+    thread_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    trace_name: str | None = None
+    tags: tuple[str, ...] = ()
+    model: str | None = None
+    """The model asked for."""
+    provider: str | None = None
+    """LangChain's `ls_provider`, lower case."""
+    base_url: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """Of a model call: temperature, max_tokens, stop, … Scalars and lists of them."""
+    tools: Payload | None = None
+    """Tool definitions offered to the model."""
+    tool_call_id: str | None = None
+    description: str | None = None
+    prompt: Prompt | None = None
+    streaming: bool = False
+    input: Payload | None = None
+    links: tuple[Link, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Low cardinality, fit for a metric."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    """Anything; never in a metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens and money of one model call. None is unknown, never 0.
+
+    `input_tokens` and `output_tokens` are totals; the others are parts of them, never to be added again.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    service_tier: str | None = None
+    estimated: bool = False
+    """Counted here because the provider said nothing."""
+    method: str | None = None
+    """How an estimate was made, as `o200k_base×1.18`."""
+    cost: Decimal | None = None
+    """US dollars, exact to the nano-dollar."""
+    cost_source: str | None = None
+    """Which price list said so, with its revision; `cache` for a hit in LangChain's own LLM cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as text. Never the exception: a traceback keeps every frame's locals alive."""
+
+    type: str
+    """Qualified class name, `builtins` left out."""
+    message: str
+    stack: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A run has ended, exactly once, with the beginning it had."""
+
+    run: Started
+    outcome: Outcome
+    seconds: float
+    """Monotonic."""
+    reason: str | None = None
+    """What kind of an ending, where `outcome` alone does not tell: `interrupt`, `interrupt_before`, `interrupt_after`,
+    `handoff`, `drained`, `stream_closed`, `task_cancelled`, `timeout`, `root_ended`, …"""
+    first_token_seconds: float | None = None
+    chunks: int | None = None
+    """Pieces a model streamed."""
+    measured: Lazy[Usage | None] = field(default_factory=lambda: Lazy(None))
+    model: str | None = None
+    """The model that answered."""
+    response_id: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    cached: bool = False
+    """Answered from LangChain's LLM cache: tokens are those of the first call, nothing was spent."""
+    goto: tuple[str, ...] = ()
+    """Where a node's `Command` or its branch sent the graph."""
+    input: Payload | None = None
+    """The real input, where it was known only at the end (a streamed LCEL chain); else that of the run."""
+    output: Payload | None = None
+    failure: Failure | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens and cost. The first reader pays for an estimate and for the price."""
+        return self.measured.value
+
+    @property
+    def at_ns(self) -> int:
+        """When it ended, on the clock of `run.at_ns`."""
+        return self.run.at_ns + round(self.seconds * 1e9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """A moment inside a run, by `kind`: interrupt, resume, retry, route, custom, and so on."""
+
+    run: Started
+    kind: str
+    at_ns: int
+    name: str | None = None
+    payload: Payload | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Feedback or an evaluation of a run that has ended or still goes on."""
+
+    trace_id: str
+    name: str
+    value: float | str | bool
+    span_id: str | None = None
+    """None scores the whole trace."""
+    run_id: str | None = None
+    comment: str | None = None
+    source: str = "api"
+    at_ns: int
+    id: str
+    """Idempotency key: the same id replaces."""
+
+
+Record: TypeAlias = Started | Finished | Noted | Scored
+
+
+class Sink(Protocol):
+    """Any callable that takes a record: `seen.append` is a sink.
+
+    Optional attributes, read once when the Observer is built: `payloads = False` (this sink reads no input or output),
+    `flush(timeout: float) -> bool`, `close() -> None`, `health() -> Mapping[str, int]` (counts such as `dropped`).
+    """
+
+    def __call__(self, record: Record, /) -> object:
+        """Take a record. Should not wait; what it raises never reaches the agent."""
+
+
+class Processor(Protocol):
+    """`record -> record | None`. None drops it; a Started that is dropped takes its whole tree with it."""
+
+    def __call__(self, record: Record, /) -> Record | None:
+        """Return the record itself when there is nothing to change."""
+
+
+def totals(finished: Iterable[Finished]) -> Usage:
+    """Tokens and cost of model calls together. A sum over an unknown is what is known, marked `estimated` if any part is.
+
+    Calls answered by the LLM cache spent nothing and are left out.
+    """
+    from decimal import Decimal
+
+    tokens: dict[str, Any] = {}
+    cost: Decimal | None = None
+    estimated = False
+    for one in finished:
+        usage = one.usage
+        if usage is None or one.cached:
+            continue
+        estimated |= usage.estimated
+        for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"):
+            if (count := getattr(usage, name)) is not None:
+                tokens[name] = tokens.get(name, 0) + count
+        if usage.cost is not None:
+            cost = (cost or Decimal(0)) + usage.cost
+    return replace(Usage(cost=cost, estimated=estimated), **tokens)
