@@ -9,40 +9,44 @@ import enum
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Generic, TypeAlias, TypeVar
 
 Redactor: TypeAlias = Callable[[str | None, object], object]
-"""`(key, value) -> value`, called top down for each entry of a mapping (with its key) and for every other value (key None).
-Returning the same object means "look inside it"; anything else takes its place and is not looked into again."""
+"""`(key, value) -> value`, called top down for each entry of a mapping (with its key) and for every other value (key None):
+the mapping's keys, and the text that stands for an object which JSON does not know, too.
+Returning the same object means "look inside it"; anything else takes its place and is shown to the redactors after this one only."""
 
 T = TypeVar("T")
 UNREADABLE: Final = "<unreadable: {}>"
+TOO_DEEP: Final = "<too deep or a cycle>"
+DEEPEST: Final = 64
+"""Containers within containers. capture keeps 24; this is for payloads made by hand."""
 REDACTION_FAILED: Final = "<content dropped: a redactor failed>"
 
 
 class Lazy(Generic[T]):
     """A value that is made by the first reader and kept. `then` adds a step that runs when it is made."""
 
-    __slots__ = ("_steps", "_value")
+    __slots__ = ("_state",)
 
     def __init__(self, value: T, *steps: Callable[[T], T]) -> None:
-        self._value = value
-        self._steps = steps
+        self._state = value, steps  # one attribute, so that no reader sees a new value with the steps of the old one
 
     def then(self, step: Callable[[T], T]) -> None:
         """Add a step. For processors, before any sink has read the value."""
-        self._steps = (*self._steps, step)
+        value, steps = self._state
+        self._state = value, (*steps, step)
 
     @property
     def value(self) -> T:
         """The value after every step. Two threads that ask at once may both make it; they make the same."""
-        if steps := self._steps:
-            value = self._value
+        value, steps = self._state
+        if steps:
             for step in steps:
                 value = step(value)
-            self._value, self._steps = value, ()
-        return self._value
+            self._state = value, ()
+        return value
 
 
 class Message:
@@ -102,57 +106,86 @@ class Message:
 def plain(value: object, redactors: tuple[Redactor, ...] = (), message: Callable[[Message], object] = lambda m: m.plain) -> object:
     """JSON-able data from a snapshot: redacted, string keys, no NaN, no lone surrogate; a message is what `message` makes of it.
 
-    A redactor that raises costs the whole content, never a leak and never the run.
+    A redactor that raises costs the whole content, never a leak and never the run. A cycle, and what lies deeper than
+    `DEEPEST` containers, is cut off. Two keys that a redactor makes equal become one entry, the last.
     """
-
-    def walk(key: str | None, item: object) -> object:
-        for redactor in redactors:
-            changed = redactor(key, item)
-            if changed is not item:
-                return leaf(changed)
-        return inside(item)
-
-    def inside(item: object) -> object:
-        match item:
-            case Message():
-                item.redact(redactors)
-                return message(item)
-            case Mapping():
-                return {text(k): walk(text(k), v) for k, v in item.items()}
-            case list() | tuple():
-                return [walk(None, v) for v in item]
-            case set() | frozenset():
-                return sorted((walk(None, v) for v in item), key=repr)
-            case _:
-                return leaf(item)
-
     try:
-        return walk(None, value)
+        return _Walk(redactors, message).value(None, value, redactors)
     except Exception:
         return REDACTION_FAILED
 
 
+class _Walk:
+    """One pass over one snapshot. `pending` are the redactors that may still look at an item."""
+
+    __slots__ = ("_above", "_message", "_redactors")
+
+    def __init__(self, redactors: tuple[Redactor, ...], message: Callable[[Message], object]) -> None:
+        self._redactors = redactors
+        self._message = message
+        self._above: set[int] = set()
+
+    def value(self, key: str | None, item: object, pending: tuple[Redactor, ...]) -> object:
+        for position, redactor in enumerate(pending, 1):
+            changed = redactor(key, item)
+            if changed is not item:
+                return self.value(key, changed, pending[position:])
+        return text(item) if type(item) is str else self._inside(item, pending)  # most of what there is
+
+    def _inside(self, item: object, pending: tuple[Redactor, ...]) -> object:
+        match item:
+            case Message():
+                item.redact(self._redactors)  # all of them: it may come out of a list that a redactor has cut short
+                return self._message(item)
+            case enum.Enum():
+                return self.value(None, item.value, pending)
+            case str():
+                return text(item)
+            case dict() | list() | tuple() | set() | frozenset() | Mapping():
+                return self._bounded(item, pending)
+            case _:
+                out = leaf(item)
+                return self.value(None, out, pending) if isinstance(out, str) else out
+
+    def _bounded(self, item: Mapping[object, object] | Collection[object], pending: tuple[Redactor, ...]) -> object:
+        if id(item) in self._above or len(self._above) >= DEEPEST:
+            return TOO_DEEP
+        self._above.add(id(item))
+        try:
+            return self._container(item, pending)
+        finally:
+            self._above.discard(id(item))
+
+    def _container(self, item: Mapping[object, object] | Collection[object], pending: tuple[Redactor, ...]) -> object:
+        match item:
+            case Mapping():
+                return {self._key(k, pending): self.value(text(k), v, pending) for k, v in item.items()}
+            case set() | frozenset():
+                return sorted((self.value(None, v, pending) for v in item), key=repr)
+            case _:
+                return [self.value(None, v, pending) for v in item]
+
+    def _key(self, key: object, pending: tuple[Redactor, ...]) -> str:
+        return text(self.value(None, text(key), pending)) if pending else text(key)
+
+
 def text(value: object) -> str:
     """A string that UTF-8 can hold. Keys of a mapping may be anything."""
-    out = value if isinstance(value, str) else leaf_text(value)
+    out = str.__str__(value) if isinstance(value, str) else leaf_text(value)  # not str(): a subclass may say anything
     return out if out.isascii() else out.encode("utf-8", "replace").decode()
 
 
 def leaf(value: object) -> object:
-    """A JSON scalar for a scalar; text for anything else."""
+    """A JSON number, true, false or null for what is one; text for anything else."""
     match value:
         case None | bool():
             out: object = value
         case enum.Enum():
             out = leaf(value.value)
-        case str():
-            out = text(value)
         case int() if -(2**63) <= value < 2**64:
             out = int(value)
         case float() if math.isfinite(value):
-            out = value
-        case dict() | list():
-            out = plain(value)
+            out = float(value)
         case _:
             out = text(leaf_text(value))
     return out

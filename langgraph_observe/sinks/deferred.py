@@ -29,6 +29,7 @@ class Deferred:
     A sink with a method `write(records)` gets each batch whole; any other gets one record at a time.
     What does not fit the queue is dropped, counted in `dropped` and logged once. What the sink raises is counted in
     `errors` and logged once per kind. Survives a fork: the child starts an empty queue and a thread of its own.
+    No log line is written on the agent's thread: a handler may wait, or hold a lock that is not reentrant.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class Deferred:
         self._sink = sink
         self._write: Callable[[Sequence[Record]], object] | None = getattr(sink, "write", None)
         self._capacity, self._batch, self._interval = capacity, batch, interval
-        self._logged: set[type[BaseException] | None] = set()
+        self._logged: set[type[BaseException]] = set()
+        self._told = False
         self._closed = False
         self._reset()
         if hasattr(os, "register_at_fork"):
@@ -57,7 +59,9 @@ class Deferred:
         """Queue a record. Never waits, never raises."""
         if self._closed or self._queue.qsize() >= self._capacity:
             self.dropped += 1
-            self._log_once(None, "the queue of %s is full or closed: records are dropped and counted", self.name)
+            if not self._told:
+                self._told = True
+                self._spawn(self._tell, "log")
             return
         self._queue.put(record)
         if self._thread is None:
@@ -67,14 +71,21 @@ class Deferred:
         if not self._starting.acquire(blocking=False):  # somebody is at it, perhaps this thread, below on its stack
             return
         try:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name=f"langgraph-observe-{self.name}", daemon=True)
-                thread.start()
-                self._thread = thread
-        except RuntimeError:  # "can't start new thread", or the interpreter is going down: flush() drains by itself
-            self._log_once(RuntimeError, "no thread could be started for %s", self.name)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = self._spawn(self._run, "sink")
         finally:
             self._starting.release()
+
+    def _spawn(self, target: Callable[[], None], job: str) -> threading.Thread | None:
+        thread = threading.Thread(target=target, name=f"langgraph-observe-{job}-{self.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # "can't start new thread", or the interpreter is going down: flush() drains by itself
+            return None
+        return thread
+
+    def _tell(self) -> None:
+        log.warning("the queue of %s is full or closed: records are dropped and counted", self.name)
 
     def _run(self) -> None:
         source, hurry = self._queue, self._hurry
@@ -117,21 +128,26 @@ class Deferred:
     def _guarded(self, call: Callable[..., object], argument: object, count: int) -> None:
         try:
             call(argument)
-        except Exception as error:
+        except BaseException as error:  # a SystemExit, too, would end the thread and lose all that follows
             self.errors += count
             self._log_once(type(error), "%s failed and its records are lost, counted: %s", self.name, type(error).__name__)
 
-    def _log_once(self, kind: type[BaseException] | None, message: str, *arguments: object) -> None:
+    def _log_once(self, kind: type[BaseException], message: str, *arguments: object) -> None:
         if kind not in self._logged:
             self._logged.add(kind)
             log.warning(message, *arguments)
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all that was queued before now is delivered. False after `timeout` seconds."""
-        if self._thread is None and self._queue.empty():
-            return True
-        if self._thread is None or not self._thread.is_alive():
+        """Wait until all that was queued before now is delivered. False after `timeout` seconds, and at once inside the sink."""
+        if self._thread is threading.current_thread():
+            return False
+        if not self._runs():
+            if self._queue.empty():
+                return True
             self._start()
+            if not self._runs():
+                self._drain(None)
+                return True
         done = threading.Event()
         self._queue.put(done)
         self._hurry.set()
@@ -141,7 +157,7 @@ class Deferred:
             self._hurry.clear()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Flush and end the thread. What comes later is counted as dropped."""
+        """Flush and end the thread. What comes later is counted as dropped. A second call does nothing."""
         deadline = time.monotonic() + timeout
         self.flush(timeout)
         self._closed = True
@@ -149,6 +165,9 @@ class Deferred:
         if thread is not None and thread is not threading.current_thread():
             self._queue.put(threading.Event())
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _runs(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def health(self) -> dict[str, int]:
         """Counts since the start: queued now, dropped, errors."""

@@ -1,0 +1,166 @@
+"""The current span, while user code runs: so that an HTTP or database span opened in a node is that node's child.
+
+Attach at start and detach at end cannot work from callbacks: under asyncio the end runs in a copy of the context, every
+detach fails, and the next request is glued to the old trace (traps t20, t21). Instead a proxy is attached and never
+detached. It stands for the innermost of our runs that has not ended, and past the root for what was current before it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+
+    from opentelemetry.util.types import Attributes, AttributeValue
+
+T = TypeVar("T")
+
+
+class Scope:
+    """A run as the context sees it. Small, because a context may keep it long after the run has ended."""
+
+    __slots__ = ("ambient", "outer", "parent", "root", "span")
+
+    def __init__(self, parent: Scope | None) -> None:
+        self.parent = parent
+        self.root: Scope = parent.root if parent else self
+        self.span: trace.Span | None = None
+        """The run's span while it goes on; None before and after."""
+        if parent is None:
+            self.outer: otel.Context = otel.get_current()
+            """Of a root: the caller's context when it began."""
+            current = trace.get_current_span(self.outer)
+            self.ambient: trace.Span = current
+            """Of a root: the caller's span when it began."""
+            if isinstance(current, Current):
+                self._step_aside(current)
+
+    def _step_aside(self, current: Current) -> None:
+        """A new root does not hang under a run that happens to be current: what it sees is the span that is not ours."""
+        self.ambient = current.root.ambient
+        context = trace.set_span_in_context(self.ambient, self.outer)
+        if current.target() is self.ambient:  # a proxy with nothing left to stand for need not be given back
+            self.outer = context
+        otel.attach(context)
+
+    def attach(self, span: trace.Span) -> None:
+        """Make the run current: until it ends, `span` is what the proxy stands for."""
+        self.span = span
+        otel.attach(trace.set_span_in_context(Current(self)))
+
+    def end(self) -> None:
+        """The run is over. A root gives the caller its own context back, where the end still runs in it."""
+        self.span = None
+        if self.parent is None and isinstance(current := trace.get_current_span(), Current) and current.root is self:
+            otel.attach(self.outer)
+
+
+class Current(trace.Span):
+    """A span that is whatever the innermost live run's span is at the moment it is asked."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope: Scope | None = scope
+        self.root = scope.root
+
+    def target(self) -> trace.Span:
+        """The innermost live run's span, or the caller's."""
+        scope = self._scope
+        while scope is not None and scope.span is None:
+            scope = scope.parent
+        self._scope = scope  # what has ended stays ended
+        return self.root.ambient if scope is None or scope.span is None else scope.span
+
+    def get_span_context(self) -> trace.SpanContext:
+        return self.target().get_span_context()
+
+    def is_recording(self) -> bool:
+        return self.target().is_recording()
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        self.target().set_attribute(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        self.target().set_attributes(attributes)
+
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        self.target().add_event(name, attributes, timestamp)
+
+    def add_link(self, context: trace.SpanContext, attributes: Attributes = None) -> None:
+        self.target().add_link(context, attributes)
+
+    def update_name(self, name: str) -> None:
+        self.target().update_name(name)
+
+    def set_status(self, status: trace.Status | trace.StatusCode, description: str | None = None) -> None:
+        self.target().set_status(status, description)
+
+    def record_exception(
+        self, exception: BaseException, attributes: Attributes = None, timestamp: int | None = None, escaped: bool = False
+    ) -> None:
+        self.target().record_exception(exception, attributes, timestamp, escaped)
+
+    def end(self, end_time: int | None = None) -> None:
+        """Not the borrower's to end."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.target(), name)
+
+
+def between(chunks: Generator[T, Any, Any]) -> Generator[T, Any, Any]:
+    """The same chunks; between two of them the consumer's current span is its own, not the graph's.
+
+    Only OpenTelemetry's variable is exchanged: whatever else the consumer or the graph sets is seen as without us.
+    """
+    outer = inner = otel.get_current()
+    step: Callable[[], T] = partial(next, chunks)
+    try:
+        while True:
+            otel.attach(inner)
+            try:
+                chunk = step()
+            except StopIteration as stop:
+                return stop.value
+            inner = otel.get_current()
+            otel.attach(outer)
+            try:
+                yield chunk
+                step = partial(next, chunks)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # what the consumer throws into the stream is the graph's to handle
+                step = partial(chunks.throw, error)
+            outer = otel.get_current()
+    finally:
+        chunks.close()
+        otel.attach(outer)
+
+
+async def abetween(chunks: AsyncGenerator[T, Any]) -> AsyncGenerator[T, Any]:
+    """`between` for an asynchronous stream."""
+    outer = inner = otel.get_current()
+    step: Callable[[], Awaitable[T]] = chunks.__anext__
+    try:
+        while True:
+            otel.attach(inner)
+            try:
+                chunk = await step()
+            except StopAsyncIteration:
+                return
+            inner = otel.get_current()
+            otel.attach(outer)
+            try:
+                yield chunk
+                step = chunks.__anext__
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # as above
+                step = partial(chunks.athrow, error)
+            outer = otel.get_current()
+    finally:
+        await chunks.aclose()
+        otel.attach(outer)

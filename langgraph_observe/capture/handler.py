@@ -1,0 +1,391 @@
+"""The callback handler: one short method for each thing LangChain and LangGraph tell. Read, ask the tracker, emit.
+
+Sync with `run_inline`: 1-3 µs an event in both worlds, on the thread (and in the task) of the run it speaks of. The default
+costs an executor hop under asyncio, an async handler a new event loop under sync code, and both lose the context.
+Methods named `tap_output_iter` or `tap_output_aiter` must never appear here: they turn every `invoke` into a stream.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+from langchain_core.messages import ToolMessage
+from langgraph.callbacks import GraphCallbackHandler
+
+from langgraph_observe.capture import graph, naming, payload, tokens, usage
+from langgraph_observe.observer import Observer, default
+from langgraph_observe.payloads import REDACTION_FAILED, UNREADABLE, Lazy, Payload
+from langgraph_observe.records import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    from langchain_core.documents import Document
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
+    from langgraph.callbacks import GraphInterruptEvent, GraphResumeEvent
+    from typing_extensions import Unpack
+
+    from langgraph_observe.capture.tracker import Run
+    from langgraph_observe.observer import Options
+    from langgraph_observe.records import Processor, Prompt, Sink, Usage
+
+P = ParamSpec("P")
+HANDLED_TOOL_ERROR = "handled_tool_error"
+"""`Failure.type` of a tool that failed and answered with a `ToolMessage(status="error")`: its exception is not told."""
+_CONTENT_EVENTS = frozenset({"content-block-start", "content-block-delta"})
+
+
+def _safely(method: Callable[Concatenate[CallbackHandler, P], None]) -> Callable[Concatenate[CallbackHandler, P], None]:
+    """Whatever goes wrong in here, the agent does not notice. LangChain would catch it too, and log its text."""
+
+    @functools.wraps(method)
+    def call(self: CallbackHandler, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.observer.failed("capture", error)
+
+    return call
+
+
+class CallbackHandler(GraphCallbackHandler):
+    """Pass it in `callbacks=[CallbackHandler()]` to any runnable.
+
+    With no sinks: the default Observer, made from the environment and shared by the process. One handler serves any
+    number of threads, tasks and runs. Passed twice, at two levels or to an observed graph, it records each run once.
+    """
+
+    run_inline = True
+
+    def __init__(
+        self, *sinks: Sink, process: Iterable[Processor] | None = None, observer: Observer | None = None, **options: Unpack[Options]
+    ) -> None:
+        """Options are those of `observe`. `observer` instead of sinks: share one with other handlers and graphs."""
+        self.observer = observer or (Observer(*sinks, process=process) if sinks else default())
+        self.options: Options = options
+        self.tracker = self.observer.tracker
+        policy = options.get("payloads", "delta")
+        self._payloads = self.observer.payloads and policy != "none"
+        self._delta = policy == "delta"
+
+    @property
+    def _silent(self) -> bool:
+        return not self.observer.sinks
+
+    # With nobody to tell, LangChain need not call.
+    ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_custom_event = ignore_retry = _silent
+
+    def __copy__(self) -> CallbackHandler:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> CallbackHandler:
+        """A graph that is deep-copied keeps its observer (trap t33)."""
+        return self
+
+    # -- chains, graphs, nodes
+
+    @_safely
+    def on_chain_start(
+        self, serialized: dict[str, Any] | None, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """A graph, a node, or a plain runnable."""
+        told = metadata or {}
+        run = self.tracker.open(run_id, parent_run_id, told)
+        if run is None:
+            return
+        name = naming.name_of(serialized, kwargs.get("name"), "chain")
+        if tags and naming.HIDDEN in tags:
+            self.tracker.silent(run)
+        elif (namespace := told.get(naming.NAMESPACE)) is not None and (run.parent is None or namespace != run.parent.checkpoint_ns):
+            self._node(run, name, inputs, tags, told, namespace)
+        elif (starting := graph.starting(told, root=run.parent is None)) is not None:
+            self._graph(run, name, inputs, tags, told, *starting)
+        elif run.parent is not None and run.parent.kind == "node" and name == run.parent.node:
+            self.tracker.silent(run)  # the runnable that a node consists of, under the node's own name: the same run again
+        else:
+            if run.parent is not None and (prompt := naming.prompt_of(told)) is not None:
+                run.parent.prompt = prompt
+            told_later = "defers_inputs" in kwargs
+            self.tracker.start(run, "chain", name, self.options, tags, told, input=None if told_later else self._whole(run, inputs))
+
+    def _graph(
+        self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any], pregel: Any, given: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        agent = graph.agent_name(pregel, told, name)
+        run.become_graph(pregel)
+        run.graph, run.agent = name, agent or run.agent
+        root = run.parent is None
+        if root:  # `configurable` is not told to handlers but for thread_id and the like (trap t39)
+            told = {**{key: given[key] for key in ("user_id", "session_id") if key in given}, **told}
+        links = self.tracker.resumed(naming.given(told, "thread_id"), told.get("checkpoint_id")) if root and graph.continues(inputs) else ()
+        self.tracker.start(
+            run, "graph" if agent is None else "agent", name, self.options, tags, told, input=self._state(run, inputs, -1), links=links
+        )
+
+    def _node(self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any], namespace: str) -> None:
+        run.node = told.get("langgraph_node") or name
+        run.step = told.get("langgraph_step")
+        run.checkpoint_ns = namespace
+        pushed = (told.get("langgraph_path") or ("",))[0] == graph.PUSH
+        self.tracker.start(
+            run, "node", name, self.options, tags, told,
+            triggers=tuple(str(trigger) for trigger in told.get("langgraph_triggers") or ()), attempt=self.tracker.attempt(run),
+            links=tuple(graph.senders(run, name)) if pushed else (),
+            input=self._node_payload(run, name, inputs, "process_inputs", whole=pushed),
+        )  # fmt: skip
+
+    @_safely
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """An end that may be an interrupt: then the root ends normally and `on_interrupt` has told why."""
+        if (run := self.tracker.take(run_id)) is None:
+            return
+        graph.route(run, outputs)
+        late = self._whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
+        if run.kind == "node":
+            output = self._node_payload(run, str(run.node), outputs, "process_outputs")
+        else:
+            output = self._state(run, outputs, None) if run.home is run else self._whole(run, outputs)
+        reason = run.paused if run.home is run else None
+        self.tracker.finish(run, "interrupted" if reason else "ok", reason, input=late, output=output)
+
+    @_safely
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A failure, or LangGraph's control flow."""
+        if (run := self.tracker.take(run_id)) is None:
+            return
+        outcome, reason = naming.ending(error)
+        if run.paused is not None and outcome == "cancelled":
+            outcome, reason = "interrupted", run.paused  # closed by its consumer when it had asked a human (trap t56)
+        late = self._whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
+        graph.handed_over(run, error)
+        failure = naming.failure_of(error) if outcome == "error" else None
+        self.tracker.finish(run, outcome, reason, error, input=late, failure=failure)
+
+    # -- models
+
+    @_safely
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """A chat model is asked. Its input is whole: people debug prompts there."""
+        flat = messages[0] if len(messages) == 1 else [message for batch in messages for message in batch]
+        self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs)
+
+    @_safely
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """A text completion model is asked."""
+        flat = [payload.user(prompt) for prompt in prompts]
+        self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs)
+
+    def _model(
+        self, serialized: dict[str, Any], messages: Sequence[Any], run_id: UUID, parent_run_id: UUID | None, tags: list[str] | None,
+        told: Mapping[str, Any], kwargs: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        run = self.tracker.open(run_id, parent_run_id, told)
+        if run is None:
+            return
+        invocation = kwargs.get("invocation_params") or {}
+        offered = invocation.get("tools") or invocation.get("functions")
+        self.tracker.start(
+            run, "model", naming.name_of(serialized, kwargs.get("name"), "model"), self.options, tags, told,
+            model=naming.model_of(told, invocation), provider=naming.provider_of(told), base_url=naming.base_url_of(serialized),
+            parameters=naming.parameters_of(invocation), prompt=naming.prompt_of(told) or _prompt_above(run),
+            tools=self._whole(run, offered) if offered else None, input=self._built(_conversation, run, messages),
+        )  # fmt: skip
+
+    @_safely
+    def on_llm_new_token(self, token: str, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
+        """A piece of a streamed answer. No work here beyond a counter and the first one's time."""
+        if (run := self.tracker.get(run_id)) is not None:
+            run.chunks += 1
+            if run.first_ns is None and (token or usage.has_content(chunk)):
+                self.tracker.token(run)
+
+    @_safely
+    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A piece of an answer in `stream_events(version="v3")`, where no token is told."""
+        if (run := self.tracker.get(run_id)) is not None and run.first_ns is None and event.get("event") in _CONTENT_EVENTS:
+            self.tracker.token(run)
+
+    @_safely
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model has answered, or LangChain's cache has."""
+        if (run := self.tracker.take(run_id)) is not None:
+            self.tracker.finish(run, "ok", **self._answer(run, response, guess=True))
+
+    @_safely
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model call failed or was cut off: what had arrived by then is kept."""
+        if (run := self.tracker.take(run_id)) is None:
+            return
+        outcome, reason = naming.ending(error)
+        failure = naming.failure_of(error) if outcome == "error" else None
+        partial = kwargs.get("response")
+        self.tracker.finish(
+            run, outcome, reason, error, failure=failure, **(self._answer(run, partial, guess=bool(run.chunks)) if partial else {})
+        )
+
+    def _answer(self, run: Run, result: LLMResult, *, guess: bool) -> dict[str, Any]:
+        answer = usage.answer(result)
+        output = self._built(_generations, run, result)
+        record = run.record
+        measured: Lazy[Usage | None] = Lazy(answer.usage)
+        if answer.usage is None and guess and record is not None:
+            measured.then(lambda _: tokens.estimate(record, output))
+        return {
+            "output": output, "measured": measured, "model": answer.model, "response_id": answer.response_id,
+            "finish_reasons": answer.finish_reasons, "cached": answer.cached,
+        }  # fmt: skip
+
+    # -- tools and retrievers
+
+    @_safely
+    def on_tool_start(
+        self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None, inputs: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """A tool is called, with the arguments that the model gave; injected ones are not among them."""
+        run = self.tracker.open(run_id, parent_run_id, metadata or {})
+        if run is None:
+            return
+        self.tracker.start(
+            run, "tool", (serialized or {}).get("name") or kwargs.get("name") or "tool", self.options, tags, metadata or {},
+            tool_call_id=kwargs.get("tool_call_id"), description=(serialized or {}).get("description"),
+            input=self._whole(run, input_str if inputs is None else inputs),
+        )  # fmt: skip
+
+    @_safely
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool has answered. One that failed and handled it says so in its message only (trap t44)."""
+        if (run := self.tracker.take(run_id)) is None:
+            return
+        graph.route(run, output)
+        content = self._whole(run, output)
+        if isinstance(output, ToolMessage) and output.status == "error":
+            failure = Failure(HANDLED_TOOL_ERROR, str(output.content)[:4_096])
+            self.tracker.finish(run, "error", None, None, output=content, failure=failure)
+        else:
+            self.tracker.finish(run, "ok", output=content)
+
+    @_safely
+    def on_retriever_start(
+        self, serialized: dict[str, Any] | None, query: str, *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Documents are looked for."""
+        run = self.tracker.open(run_id, parent_run_id, metadata or {})
+        if run is not None:
+            name = naming.name_of(serialized, kwargs.get("name"), "retriever")
+            self.tracker.start(run, "retriever", name, self.options, tags, metadata or {}, input=self._whole(run, query))
+
+    @_safely
+    def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any) -> None:
+        """Documents were found."""
+        if (run := self.tracker.take(run_id)) is not None:
+            self.tracker.finish(run, "ok", output=self._whole(run, documents))
+
+    on_tool_error = on_retriever_error = on_chain_error
+
+    # -- moments
+
+    @_safely
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        """The graph waits for a human: LangGraph's normal case, no error."""
+        run = self.tracker.get(event.run_id) if event.run_id else None
+        reason = "interrupt" if event.interrupts else event.status
+        if run is not None and self.tracker.pause(run, reason, event.checkpoint_id):
+            asked = [{"id": one.id, "value": one.value} for one in event.interrupts]
+            self.tracker.note(run, "interrupt", reason, self._whole(run, asked))
+
+    @_safely
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        """The graph goes on. Also told after a failure and for time travel: noted only if an interrupt is known (trap t58)."""
+        run = self.tracker.get(event.run_id) if event.run_id else None
+        if run is not None and self.tracker.resume(run, event.checkpoint_id):
+            self.tracker.note(run, "resume")
+
+    @_safely
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """What the agent's author wanted to be seen."""
+        if (run := self.tracker.get(run_id)) is not None:
+            self.tracker.note(run, "custom", name, self._whole(run, data))
+
+    @_safely
+    def on_retry(self, retry_state: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """LangChain tries again."""
+        if (run := self.tracker.get(run_id)) is not None:
+            self.tracker.note(run, "retry", f"attempt {retry_state.attempt_number}")
+
+    # -- payloads
+
+    def _built(self, build: Callable[[Run, Any], Payload], run: Run, value: Any) -> Payload | None:
+        """Bounded and copied now, redacted and encoded later; what cannot be read is named, and the run goes on."""
+        if not self._payloads or run.dropped:
+            return None
+        try:
+            return build(run, value)
+        except Exception as error:
+            return Payload(UNREADABLE.format(type(error).__name__))
+
+    def _whole(self, run: Run, value: Any) -> Payload | None:
+        return self._built(_full, run, value)
+
+    def _state(self, run: Run, value: Any, step: int | None) -> Payload | None:
+        """A state, without what the graph's view has shown already."""
+        if not self._delta:
+            return self._whole(run, value)
+        return self._built(lambda run, value: _delta(run, value, step), run, value)
+
+    def _node_payload(self, run: Run, name: str, value: Any, part: str, *, whole: bool = False) -> Payload | None:
+        """A node's input or output as its author lets it be seen (LangGraph's `TracePolicy`)."""
+        policy = graph.policy(run, name, part)
+        if policy is not None:
+            try:
+                return self._whole(run, policy(value))
+            except Exception:
+                return Payload(REDACTION_FAILED)
+        return self._whole(run, value) if whole else self._state(run, value, run.step if part == "process_inputs" else None)
+
+
+def _told_later(run: Run, kwargs: Mapping[str, Any]) -> bool:
+    """A streamed LCEL chain learns its input as it goes (trap t29)."""
+    return run.record is not None and run.record.input is None and "inputs" in kwargs
+
+
+def _prompt_above(run: Run) -> Prompt | None:
+    """The prompt of the template before this model in their chain: `langfuse_prompt` is put on the template."""
+    parent = run.parent
+    if parent is None:
+        return None
+    prompt, parent.prompt = parent.prompt, None
+    return prompt
+
+
+def _full(run: Run, value: Any) -> Payload:
+    return payload.full(value, run.memory or payload.Memory())
+
+
+def _delta(run: Run, value: Any, step: int | None) -> Payload:
+    view = run.home.view if run.home else None
+    fields = payload.fields(value)
+    if view is None or fields is None:
+        return _full(run, value)
+    return view.delta(fields, step, run.memory or payload.Memory())
+
+
+def _conversation(run: Run, messages: Sequence[Any]) -> Payload:
+    memory = run.memory or payload.Memory()
+    return Payload({"messages": memory.conversation(messages)}, encode=payload.encode)
+
+
+def _generations(run: Run, result: LLMResult) -> Payload:
+    memory = run.memory or payload.Memory()
+    return Payload({"messages": [payload.generated(one, memory) for batch in result.generations for one in batch]}, encode=payload.encode)

@@ -1,0 +1,427 @@
+"""The open runs: identity, parents, clocks, first token, orphans. The only mutable state of the write side.
+
+No lock is taken: each step is one operation on a dict, which is atomic, and a callback may come out of the garbage
+collector in the middle of any other. Whoever takes a run out of the table ends it, so it ends once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from langgraph_observe.capture import naming
+from langgraph_observe.capture.context import Scope
+from langgraph_observe.capture.payload import Memory, View
+from langgraph_observe.records import Finished, Link, Noted, Started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from langgraph_observe.observer import Observer, Options
+    from langgraph_observe.records import Kind, Outcome, Payload, Prompt
+
+PENDING: Final = 1_024
+"""Interrupted threads remembered, so that a resume can be linked to what it resumes."""
+GHOSTS: Final = 256
+"""Ended runs remembered, so that a child that starts late is still put into their trace."""
+OPEN_ROOTS: Final = 10_000
+"""Roots open at once. Beyond it the oldest, surely forgotten by their consumers, are abandoned."""
+
+
+class Run:
+    """An open run: what its end needs, and what its children inherit."""
+
+    __slots__ = (
+        "agent", "attempts", "checkpoint_ns", "children", "chunks", "dropped", "failure", "first_ns", "goto", "graph", "held", "home", "id",
+        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "paused", "pregel", "prompt", "record", "root", "scope",
+        "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "trace_id", "trace_name", "user_id", "view",
+        "wall_ns", "watch",
+    )  # fmt: skip
+
+    def __init__(self, key: int, parent: Run | None, now: int) -> None:
+        self.key = key
+        self.parent = parent
+        """The run it hangs under, ended or not."""
+        self.keeper = parent
+        """The open run whose end looks after this one."""
+        self.root: Run = parent.root if parent else self
+        self.started_ns = now
+        self.first_ns: int | None = None
+        self.chunks = 0
+        self.children: dict[int, Run] = {}
+        self.goto: tuple[str, ...] = ()
+        self.sends: frozenset[str] = frozenset()
+        """Of a node: the nodes that it sent tasks to."""
+        self.paused: str | None = None
+        """Of a graph: why it, or a node of it, was interrupted."""
+        self.outcome: Outcome | None = None
+        self.failure: BaseException | None = None
+        self.record: Started | None = None
+        self.prompt: Prompt | None = None
+        """Told by a template inside; the next model inside takes it."""
+        self.pregel: Any = None
+        self.view: View | None = None
+        self.scope: Scope | None = None
+        self.kind: Kind = "chain"
+        self.watch: Callable[[object], None] | None = None
+        self.task = asyncio.current_task() if asyncio._get_running_loop() else None  # noqa: SLF001 - the cheap test, exported
+        if parent is None:
+            self.inherit_nothing(now)
+        else:
+            self.inherit(parent)
+
+    def inherit_nothing(self, now: int) -> None:
+        """A root."""
+        self.memory: Memory | None = Memory()
+        self.wall_ns = time.time_ns() - now
+        self.dropped = False
+        self.home: Run | None = None
+        """The nearest graph run that it is, or is inside of."""
+        self.id = self.span_id = self.trace_id = ""
+        self.graph: str | None = None
+        self.node: str | None = None
+        self.agent: str | None = None
+        self.step: int | None = None
+        self.checkpoint_ns: str | None = None
+        self.thread_id: str | None = None
+        self.session_id: str | None = None
+        self.user_id: str | None = None
+        self.trace_name: str | None = None
+        self.tags: tuple[str, ...] = ()
+        self.labels: Mapping[str, str] = {}
+        self.metadata: Mapping[str, object] = {}
+
+    def inherit(self, parent: Run) -> None:
+        """A child. Session, user, tags and thread come from the tree, never from context variables."""
+        self.memory, self.wall_ns, self.dropped, self.home = parent.memory or Memory(), parent.wall_ns, parent.dropped, parent.home
+        self.id, self.span_id, self.trace_id = parent.id, parent.span_id, parent.trace_id
+        self.graph, self.node, self.agent, self.step = parent.graph, parent.node, parent.agent, parent.step
+        self.thread_id, self.session_id, self.user_id = parent.thread_id, parent.session_id, parent.user_id
+        self.trace_name, self.tags, self.labels, self.metadata = parent.trace_name, parent.tags, parent.labels, parent.metadata
+        self.checkpoint_ns = parent.checkpoint_ns
+
+    def become_graph(self, pregel: Any) -> None:
+        """Its children are nodes: count their attempts, compare their states, remember who sent whom."""
+        self.view = View(self.home.view if self.home else None)
+        self.home = self
+        self.pregel = pregel
+        self.attempts: dict[str, int] = {}
+        self.held: list[tuple[Run, dict[str, Any]]] = []
+        self.senders: list[tuple[int, frozenset[str], Link]] = []
+        """Nodes of the last two steps: step, whom they sent tasks to, themselves."""
+
+    def release(self) -> None:
+        """Keep what a late child inherits; let go of payloads, graphs and tasks."""
+        self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = self.failure = None
+        self.children = {}
+
+
+class Ids:
+    """W3C ids from a generator of our own: a program that seeds `random` would get the same traces every day."""
+
+    def __init__(self) -> None:
+        self._random = random.Random()  # noqa: S311 - identifiers, no secrets
+
+    def trace_id(self) -> str:
+        """32 hex digits, never all zero."""
+        return f"{self._random.getrandbits(128) or 1:032x}"
+
+    def span_id(self) -> str:
+        """16 hex digits, never all zero."""
+        return f"{self._random.getrandbits(64) or 1:016x}"
+
+    def reseed(self) -> None:
+        """After a fork: the child must not go on where its parent is."""
+        self._random.seed()
+
+
+class Tracker:
+    """One for each Observer, shared by all its handlers: a run that two of them report is one run."""
+
+    def __init__(self, observer: Observer, *, clock: Callable[[], int] = time.perf_counter_ns, ids: Ids | None = None) -> None:
+        self._emit = observer.emit
+        self._span = observer.span
+        self._in_context = observer.in_context
+        self._clock = clock
+        self._ids = ids or Ids()
+        self._runs: dict[int, Run] = {}
+        self._nodes: dict[str, Run] = {}
+        self._roots: dict[int, Run] = {}
+        self._pending: dict[str, tuple[str | None, Link]] = {}
+        self._ghosts: deque[Run] = deque(maxlen=GHOSTS)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._ids.reseed)
+
+    def __len__(self) -> int:
+        """Runs open now."""
+        return len(self._runs)
+
+    def get(self, run_id: UUID) -> Run | None:
+        """The open run of this id."""
+        return self._runs.get(run_id.int)
+
+    def take(self, run_id: UUID) -> Run | None:
+        """The open run of this id, for the one caller that ends it."""
+        return self._runs.pop(run_id.int, None)
+
+    # -- start
+
+    def open(self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
+        """A new run with what it inherits. None if its start was delivered before (the handler is bound twice)."""
+        key = run_id.int
+        if key in self._runs:
+            return None
+        run = Run(key, self._parent(parent_run_id, metadata), self._clock())
+        while run.keeper is not None and run.keeper.outcome is not None:
+            run.keeper = run.keeper.parent
+        self._runs[key] = run
+        if run.keeper is not None:
+            run.keeper.children[key] = run
+        else:
+            self._roots[key] = run
+            if len(self._roots) > OPEN_ROOTS:
+                self._abandon(next(iter(self._roots.values())), "forgotten")
+        return run
+
+    def _parent(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
+        """The parent by its id, open or just ended; for a call that was given callbacks of its own, the node it is made in."""
+        if parent_run_id is None:
+            namespace = metadata.get(naming.NAMESPACE)
+            return self._nodes.get(namespace) if namespace else None
+        key = parent_run_id.int
+        return self._runs.get(key) or next((ghost for ghost in reversed(self._ghosts) if ghost.key == key), None)
+
+    def start(
+        self, run: Run, kind: Kind, name: str, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any], **own: Any
+    ) -> None:
+        """Give the run its identity and tell the world. `own` are fields of `Started` that are not inherited."""
+        parent = run.parent
+        run.kind = kind
+        parent_id, parent_span_id = run.id or None, run.span_id or None
+        if parent is None:
+            run.scope = Scope(None)
+            parent_span_id = self._root(run, options, tags, metadata)
+        else:
+            self._extend(run, parent, tags, metadata)
+        run.id, run.span_id = str(UUID(int=run.key)), self._ids.span_id()
+        if run.keeper is None and run.task is not None and kind in ("model", "tool", "retriever"):
+            self._watch(run)
+        if run.dropped:
+            return
+        record = self._emit(
+            Started(
+                id=run.id, parent_id=parent_id, root_id=run.root.id, trace_id=run.trace_id, span_id=run.span_id, parent_span_id=parent_span_id,
+                kind=kind, name=name, at_ns=run.wall_ns + run.started_ns, graph=run.graph, node=run.node, agent=run.agent, step=run.step,
+                checkpoint_ns=run.checkpoint_ns, thread_id=run.thread_id, session_id=run.session_id, user_id=run.user_id,
+                trace_name=run.trace_name, tags=run.tags, labels=run.labels, metadata=run.metadata, **own,
+            )
+        )  # fmt: skip
+        if not isinstance(record, Started):
+            run.dropped = True
+            return
+        run.record = record
+        if self._in_context:
+            self._enter(run, record)
+
+    def _root(self, run: Run, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> str | None:
+        """What a root says about itself, for its whole tree. Its parent's span id is the caller's current span's."""
+        run.thread_id = naming.given(metadata, "thread_id")
+        run.session_id = naming.given(metadata, "langfuse_session_id", "session_id") or options.get("session_id")
+        run.user_id = naming.given(metadata, "langfuse_user_id", "user_id") or options.get("user_id")
+        run.trace_name = naming.given(metadata, "langfuse_trace_name") or options.get("trace_name")
+        run.tags = tuple(dict.fromkeys((*options.get("tags", ()), *naming.user_tags(tags), *naming.user_tags(metadata.get("langfuse_tags")))))
+        run.labels = options.get("labels", {})
+        run.metadata = {**options.get("metadata", {}), **naming.user_metadata(metadata)}
+        caller = run.scope.ambient.get_span_context() if run.scope else None
+        if caller is not None and caller.is_valid:
+            run.trace_id = f"{caller.trace_id:032x}"
+            return f"{caller.span_id:016x}"
+        run.trace_id = self._ids.trace_id()
+        return None
+
+    def _extend(self, run: Run, parent: Run, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> None:
+        """What a child says beyond its tree's. Mostly nothing, and then it shares its parent's."""
+        if new := [tag for tag in naming.user_tags(tags) if tag not in parent.tags]:
+            run.tags = (*parent.tags, *new)
+        if metadata.keys() - naming.INTERNAL - parent.metadata.keys():
+            run.metadata = {**parent.metadata, **naming.user_metadata(metadata)}
+
+    def _enter(self, run: Run, record: Started) -> None:
+        span = self._span(record)
+        if run.scope is None:
+            run.scope = Scope(run.parent.scope if run.parent else None)
+        if span is not None:
+            run.scope.attach(span)
+
+    def silent(self, run: Run) -> None:
+        """Leave the run out of the records: its children hang under its parent."""
+        run.scope = run.parent.scope if run.parent else Scope(None)
+
+    def attempt(self, run: Run) -> int:
+        """1 for a node's first try, more for what its retry policy runs again: same graph run, same task."""
+        graph, namespace = run.home, run.checkpoint_ns
+        if graph is None or namespace is None:
+            return 1
+        count = graph.attempts.get(namespace, 0) + 1
+        graph.attempts[namespace] = count
+        self._nodes[namespace] = run
+        return count
+
+    def resumed(self, thread_id: str | None, checkpoint_id: object) -> tuple[Link, ...]:
+        """A link to the interrupted run of this thread, unless another checkpoint is addressed (time travel)."""
+        found = self._pending.get(thread_id) if thread_id else None
+        if found is None or (checkpoint_id and checkpoint_id != found[0]):
+            return ()
+        return (found[1],)
+
+    # -- moments
+
+    def note(self, run: Run, kind: str, name: str | None = None, payload: Payload | None = None) -> None:
+        """Something happened inside the run, or inside one that is left out of the records, below it."""
+        visible: Run | None = run
+        while visible is not None and visible.record is None:
+            visible = visible.parent
+        if visible is not None and visible.record is not None and not visible.dropped:
+            at_ns = visible.wall_ns + self._clock()
+            self._emit(Noted(run=visible.record, kind=kind, at_ns=at_ns, name=name, payload=payload))
+
+    def token(self, run: Run) -> None:
+        """The first content of a streamed answer."""
+        run.first_ns = self._clock()
+
+    def pause(self, run: Run, reason: str, checkpoint_id: str) -> bool:
+        """The graph stopped for a human. False if that is known already (the handler is bound twice)."""
+        if run.paused is not None and (run.thread_id is None or self._pending.get(run.thread_id, ("",))[0] == checkpoint_id):
+            return False
+        run.paused = reason
+        if run.thread_id is not None:
+            self._pending.pop(run.thread_id, None)
+            self._pending[run.thread_id] = (checkpoint_id, Link(run.trace_id, run.span_id, "resumed_from"))
+            if len(self._pending) > PENDING:
+                self._pending.pop(next(iter(self._pending)), None)
+        return True
+
+    def resume(self, run: Run, checkpoint_id: str) -> bool:
+        """The graph goes on from where a human was asked. False for any other restart (trap t58)."""
+        found = self._pending.get(run.thread_id) if run.thread_id else None
+        if found is None or found[0] != checkpoint_id:
+            return False
+        self._pending.pop(str(run.thread_id), None)
+        return True
+
+    # -- end
+
+    def finish(self, run: Run, outcome: Outcome, reason: str | None = None, error: BaseException | None = None, **fields: Any) -> None:
+        """End a run that was taken from the table. `fields` are those of `Finished`."""
+        run.outcome, run.failure = outcome, error
+        fields |= {"outcome": outcome, "reason": reason, "seconds": (self._clock() - run.started_ns) / 1e9}
+        if run.children:
+            self._sweep(run)
+        if run.scope is not None and run.record is not None:
+            run.scope.end()
+        graph = run.home
+        if run.kind == "node" and graph is not None:
+            self._leave(run, graph)
+            if reason == "task_cancelled" and graph.outcome is None:
+                graph.held.append((run, fields))  # only the graph will know whether it timed out or a sibling failed
+                return
+        if graph is run:
+            self._settle(run, error)
+        self._finished(run, fields)
+
+    def _leave(self, run: Run, graph: Run) -> None:
+        if run.checkpoint_ns is not None and self._nodes.get(run.checkpoint_ns) is run:
+            del self._nodes[run.checkpoint_ns]
+        if run.outcome == "interrupted":
+            graph.paused = graph.paused or "interrupt"
+        if run.step is not None:
+            link = Link(run.trace_id, run.span_id, "triggered_by")
+            graph.senders = [sender for sender in graph.senders if sender[0] >= run.step - 1] + [(run.step, run.sends, link)]
+
+    def _settle(self, graph: Run, error: BaseException | None) -> None:
+        """Give the nodes that were cancelled their reason, now that it is known."""
+        for run, fields in graph.held:
+            if naming.timed_out(error, run.node):
+                fields |= {"outcome": "error", "reason": "timeout", "failure": naming.failure_of(error)}
+            elif graph.outcome == "error":
+                fields["reason"] = "sibling_failed"
+            self._finished(run, fields)
+        graph.held = []
+
+    def _finished(self, run: Run, fields: dict[str, Any]) -> None:
+        if run.keeper is not None:
+            run.keeper.children.pop(run.key, None)
+        else:
+            self._roots.pop(run.key, None)
+        if run.watch is not None and run.task is not None:
+            run.task.remove_done_callback(run.watch)
+        record = run.record
+        if record is not None and not run.dropped:
+            first = None if run.first_ns is None else (run.first_ns - run.started_ns) / 1e9
+            self._emit(Finished(run=record, first_token_seconds=first, chunks=run.chunks or None, goto=run.goto, **fields))
+        run.release()
+        self._ghosts.append(run)
+
+    # -- orphans
+
+    def _sweep(self, run: Run) -> None:
+        """Look after what is still open below a run that ends.
+
+        A cancelled `ainvoke` of a model, tool or retriever reports no end (traps t01-t04). It is over when its task is,
+        or when it ran in the task of the run that ends. Whatever else is open (a thread, a background task) still goes on
+        and will report; it is passed to the next open run above.
+        """
+        for child in list(run.children.values()):
+            if child.task is not None and (child.task is run.task or child.task.done()):
+                self._lost(child)
+            else:
+                self._pass_on(child, run.keeper)
+
+    def _pass_on(self, child: Run, keeper: Run | None) -> None:
+        child.keeper = keeper
+        if keeper is not None:
+            keeper.children[child.key] = child
+        else:
+            self._roots[child.key] = child
+            if child.task is not None:
+                self._watch(child)
+
+    def _lost(self, run: Run) -> None:
+        if self._runs.pop(run.key, None) is not None:
+            self.finish(run, "cancelled", "task_cancelled" if run.kind != "node" else None)
+
+    def _watch(self, run: Run) -> None:
+        """Nobody above will notice the end: ask the task."""
+        task = run.task
+        if task is None:
+            return
+
+        def over(_: object) -> None:
+            if self._runs.pop(run.key, None) is not None:
+                self.finish(run, "cancelled", "task_cancelled")
+
+        run.watch = over
+        if asyncio._get_running_loop() is task.get_loop():  # noqa: SLF001 - exported; add_done_callback is not thread-safe
+            task.add_done_callback(over)
+        else:
+            task.get_loop().call_soon_threadsafe(task.add_done_callback, over)
+
+    def _abandon(self, run: Run, reason: str) -> None:
+        for child in list(run.children.values()):
+            self._abandon(child, reason)
+        if self._runs.pop(run.key, None) is not None:
+            self.finish(run, "abandoned", reason)
+
+    def close(self) -> None:
+        """Abandon whatever is open, deepest first."""
+        while self._runs:
+            before = len(self._runs)
+            for root in list(self._roots.values()):
+                self._abandon(root, "closed")
+            if len(self._runs) == before:
+                break

@@ -1,0 +1,203 @@
+"""The store's file as a source: read-only, opened for each question and closed at once, so that the writer never waits.
+
+A reader that stayed open would keep the write-ahead log from being taken over, and it would grow without end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import asdict, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from langgraph_observe.payloads import Lazy, Message, Payload, plain
+from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Usage
+from langgraph_observe.sinks.store.schema import FINISHED, REFERENCE, RUNS, STARTED, USAGE, StoreError, version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from langgraph_observe.explore.source import Filter
+    from langgraph_observe.records import Record
+
+LIST: Final = """
+SELECT trace_id FROM traces WHERE at_ns >= coalesce(:since_ns, at_ns)
+AND EXISTS (SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id)
+AND (:prefix IS NULL OR substr(traces.trace_id, 1, length(:prefix)) = :prefix OR EXISTS (
+    SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id AND parent_id IS NULL AND substr(id, 1, length(:prefix)) = :prefix))
+AND (:outcome IS NULL OR EXISTS (
+    SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id AND parent_id IS NULL AND coalesce(outcome, 'running') = :outcome))
+AND (coalesce(:graph, :thread, :session, :user, :tag) IS NULL OR EXISTS (
+    SELECT 1 FROM runs JOIN payloads USING (key) WHERE runs.trace_id = traces.trace_id
+    AND (:graph IS NULL OR graph = :graph) AND (:thread IS NULL OR thread_id = :thread)
+    AND (:session IS NULL OR session_id = :session) AND (:user IS NULL OR user_id = :user)
+    AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(rest, '$.started.tags')))))
+AND (:model IS NULL OR EXISTS (
+    SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id AND kind = 'model' AND :model IN (model, answered_by)))
+ORDER BY at_ns DESC, trace_id DESC LIMIT :limit"""
+RUN: Final = f"""
+SELECT key, rest, input IS NOT NULL AS has_input, output IS NOT NULL AS has_output, tools IS NOT NULL AS has_tools, {", ".join(RUNS)}
+FROM runs JOIN payloads USING (key) WHERE trace_id = ?"""  # noqa: S608 - our own names
+EVENT: Final = "SELECT key, span_id, at_ns, kind, name, payload IS NOT NULL AS has_payload, omitted FROM events WHERE trace_id = ?"
+SCORE: Final = "SELECT id, trace_id, span_id, run_id, at_ns, name, value, comment, source FROM scores WHERE trace_id = ?"
+# the ids are asked for, too: a key is given again when its run has been forgotten
+PART: Final = {
+    "input": "SELECT input FROM payloads JOIN runs USING (key) WHERE key = ? AND trace_id = ? AND span_id = ?",
+    "output": "SELECT output FROM payloads JOIN runs USING (key) WHERE key = ? AND trace_id = ? AND span_id = ?",
+    "tools": "SELECT tools FROM payloads JOIN runs USING (key) WHERE key = ? AND trace_id = ? AND span_id = ?",
+    "payload": "SELECT payload FROM events WHERE key = ? AND trace_id = ? AND span_id = ?",
+}
+HISTORY: Final = """
+WITH RECURSIVE chain(id, parent, digest, place) AS (
+    SELECT id, parent, digest, 0 FROM histories WHERE id = ?
+    UNION ALL SELECT h.id, h.parent, h.digest, place + 1 FROM chain JOIN histories h ON h.id = chain.parent)
+SELECT json FROM chain JOIN messages USING (digest) ORDER BY place DESC"""
+ESCAPED: Final = re.compile(r"\$+" + re.escape(REFERENCE))
+FORGOTTEN: Final = "<no longer stored>"
+
+DECODED: Final[dict[str, Callable[[Any], object]]] = {
+    **dict.fromkeys(("tags", "triggers", "finish_reasons", "goto"), tuple),
+    "links": lambda links: tuple(Link(**link) for link in links),
+    "prompt": lambda prompt: Prompt(**prompt),
+    "failure": lambda failure: Failure(**failure),
+}
+"""What JSON does not give back as it was."""
+
+
+class StoreFile:
+    """The traces in a store's file. A missing or an empty file has none.
+
+    Raises StoreError, which names the file and says what to do, for one that is not a store, is damaged, or is newer than this code.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+
+    def ids(self, wanted: Filter, /, limit: int | None = None) -> list[str]:
+        """See Source."""
+        return [trace for (trace,) in self._ask((LIST, {**asdict(wanted), "limit": -1 if limit is None else limit}))[0]]
+
+    def records(self, trace_id: str, /) -> list[Record]:
+        """See Source."""
+        of_trace = (trace_id,)
+        runs, events, scores = self._ask((RUN, of_trace), (EVENT, of_trace), (SCORE, of_trace))
+        told = [self._run(row) for row in runs]
+        begun = {run.span_id: run for run in (record if isinstance(record, Started) else record.run for record in told)}
+        noted = [self._event(row, begun[row["span_id"]]) for row in events if row["span_id"] in begun]
+        return [*told, *noted, *(Scored(**{**dict(row), "value": json.loads(row["value"])}) for row in scores)]
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _ask(self, *questions: tuple[str, Any]) -> list[list[sqlite3.Row]]:
+        """The answers, all of one moment."""
+        if not self.path.exists():
+            return [[] for _ in questions]
+        try:
+            with self._open() as db:
+                filled = version(db, self.path) > 0
+                return [db.execute(*question).fetchall() if filled else [] for question in questions]
+        except sqlite3.OperationalError as error:  # locked, not readable, a directory: not the file's content
+            msg = f"{self.path} cannot be read now: {error}"
+            raise StoreError(msg) from error
+        except sqlite3.DatabaseError as error:
+            msg = f"{self.path} is damaged or no store at all: move it away, or open another"
+            raise StoreError(msg) from error
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._uri(), uri=True, isolation_level=None)) as db:
+            db.row_factory = sqlite3.Row
+            db.execute("BEGIN")
+            yield db
+
+    def _uri(self) -> str:
+        """Where no log is left and none can be made (a read-only disk), the file cannot change: SQLite must be told so."""
+        return f"file:{quote(str(self.path))}?mode=ro" + ("" if self._may_change() else "&immutable=1")
+
+    def _may_change(self) -> bool:
+        return os.access(self.path.parent, os.W_OK) or Path(f"{self.path}-wal").exists()
+
+    def _run(self, row: sqlite3.Row) -> Started | Finished:
+        rest = json.loads(row["rest"])
+        content = {part: self._payload(row, part, rest.get("omitted", {}).get(part)) for part in ("input", "output", "tools")}
+        run = Started(**_given(row, STARTED), **_decoded(Started, rest["started"]), input=content["input"], tools=content["tools"])
+        if row["outcome"] is None:
+            return run
+        end = {**_given(row, FINISHED), "cached": bool(row["cached"]), "model": row["answered_by"]}
+        measured = Lazy(_usage(row, rest["usage"]) if "usage" in rest else None)
+        return Finished(run=run, **end, **_decoded(Finished, rest["finished"]), measured=measured, output=content["output"])
+
+    def _event(self, row: sqlite3.Row, run: Started) -> Noted:
+        omitted = row["omitted"] and json.loads(row["omitted"])
+        payload = self._payload({**dict(row), "trace_id": run.trace_id}, "payload", omitted)
+        return Noted(run=run, kind=row["kind"], at_ns=row["at_ns"], name=row["name"], payload=payload)
+
+    def _payload(self, row: sqlite3.Row | dict[str, Any], part: str, omitted: Mapping[str, int | None] | None) -> Payload | None:
+        if not row[f"has_{part}"]:
+            return None
+        identity = (row["key"], row["trace_id"], row["span_id"])
+        return Stored(lambda: self._content(part, identity), omitted=omitted)
+
+    def _content(self, part: str, identity: tuple[int, str, str]) -> object:
+        found = self._ask((PART[part], identity))[0]
+        return _restored(json.loads(found[0][0]), self._history) if found and found[0][0] is not None else FORGOTTEN
+
+    def _history(self, history: int) -> Sequence[object]:
+        return [Message(json.loads(body)) for (body,) in self._ask((HISTORY, (history,)))[0]] or [FORGOTTEN]
+
+
+class Stored(Payload):
+    """A payload that is read from its source when it is first asked for."""
+
+    __slots__ = ("_load",)
+
+    def __init__(self, load: Callable[[], object], *, omitted: Mapping[str, int | None] | None = None) -> None:
+        super().__init__(None, omitted=omitted)
+        self._load: Lazy[object] = Lazy(None, lambda _: load())
+
+    def fold(self, message: Callable[[Message], object]) -> object:
+        """See Payload."""
+        return plain(self._load.value, self._redactors, message)
+
+
+def _given(row: sqlite3.Row, names: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names}
+
+
+def _decoded(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without a column. A field that this code does not know yet is left out."""
+    known = {field.name for field in fields(record)}
+    return {name: DECODED[name](value) if name in DECODED else value for name, value in data.items() if name in known}
+
+
+def _usage(row: sqlite3.Row, rest: Mapping[str, Any]) -> Usage:
+    cost = None if row["cost_nusd"] is None else Decimal(row["cost_nusd"]).scaleb(-9)
+    return Usage(**{**_given(row, USAGE), "estimated": bool(row["estimated"])}, **_decoded(Usage, rest), cost=cost)
+
+
+def _restored(value: object, history: Callable[[int], Sequence[object]]) -> object:
+    """The JSON with its histories in place and the user's own `$messages` keys as they were; see `store.histories`."""
+    match value:
+        case dict() if REFERENCE in value:
+            return history(value[REFERENCE])[0]
+        case dict():
+            return {_unescaped(key): _restored(item, history) for key, item in value.items()}
+        case list():
+            return [part for item in value for part in _in_place(item, history)]
+        case _:
+            return value
+
+
+def _in_place(item: object, history: Callable[[int], Sequence[object]]) -> Sequence[object]:
+    return history(item[REFERENCE]) if isinstance(item, dict) and REFERENCE in item else [_restored(item, history)]
+
+
+def _unescaped(key: str) -> str:
+    return key[1:] if ESCAPED.fullmatch(key) else key

@@ -1,0 +1,90 @@
+"""A trace as a tree: plain text, and the same with colours for `rich`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from langgraph_observe.explore import words
+from langgraph_observe.records import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.text import Text
+
+    from langgraph_observe.explore.trace import Run, Trace
+    from langgraph_observe.records import Finished
+
+Piece: TypeAlias = tuple[str, str]
+"""Text and its rich style."""
+
+STYLES: Final = {"✓": "green", "✖": "bold red", "⏸": "yellow", "⊘": "magenta", "◌": "magenta", "…": "cyan"}
+DIM: Final = "dim"
+
+
+def text(trace: Trace) -> str:
+    """The tree: mark, kind, name, duration, first token, tokens, cost, attempt and error of each run, under a line of totals."""
+    return "\n".join("".join(part for part, _ in line) for line in _lines(trace))
+
+
+def rich(trace: Trace) -> Text:
+    """The tree in colours. Names are plain text to rich: markup in them stays what it is."""
+    from rich.text import Text
+
+    return Text("\n").join(Text.assemble(*line) for line in _lines(trace))
+
+
+def _lines(trace: Trace) -> Iterator[list[Piece]]:
+    yield _head(trace)
+    for run, way in trace.walk():
+        yield [(_branch(way), DIM), *_line(run)]
+
+
+def _head(trace: Trace) -> list[Piece]:
+    usage = trace.usage
+    thread = trace.thread_id and f"thread {words.clean(trace.thread_id)}"
+    facts = [
+        words.duration(trace.seconds),
+        f"{words.total(usage)} tokens",
+        words.money(usage.cost, estimated=usage.estimated, incomplete=trace.incomplete),
+        thread,
+        words.clean(trace.id[:8]),
+    ]
+    return [*_named(words.MARKS[trace.outcome], trace.name), (_joined(facts), DIM)]
+
+
+def _line(run: Run) -> list[Piece]:
+    failure = run.failure and words.clean(run.failure.type)
+    kind = (f"{run.kind} ", DIM)
+    mark, name = _named(words.MARKS[run.outcome], run.name)
+    return [mark, kind, name, (_joined(_facts(run)), DIM), *([(f" · {failure}", STYLES["✖"])] if failure else [])]
+
+
+def _facts(run: Run) -> list[str | None]:
+    first = run.first_token_seconds
+    return [
+        words.duration(run.seconds),
+        None if first is None else f"first token {words.duration(first)}",
+        *(_spent(run.finished) if run.finished is not None and run.kind == "model" else ()),
+        f"attempt {run.started.attempt}" if run.started.attempt > 1 else None,
+    ]
+
+
+def _spent(call: Finished) -> tuple[str, str]:
+    usage = call.usage or Usage()
+    return words.flow(usage), "cached" if call.cached else words.money(usage.cost, estimated=usage.estimated)
+
+
+def _named(mark: str, name: str) -> tuple[Piece, Piece]:
+    return (f"{mark} ", STYLES[mark]), (words.clean(name), "bold")
+
+
+def _joined(facts: list[str | None]) -> str:
+    return "".join(f" · {fact}" for fact in facts if fact)
+
+
+def _branch(way: tuple[bool, ...]) -> str:
+    """The lines that lead to a run, from whether each level on the way is the last of its siblings."""
+    if not way:
+        return ""
+    return "".join("   " if last else "│  " for last in way[:-1]) + ("└─ " if way[-1] else "├─ ")

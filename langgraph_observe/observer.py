@@ -1,0 +1,291 @@
+"""Observer: processors, then sinks; isolation, flush, close. `observe()`. The default Observer from the environment."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
+
+from langgraph_observe.records import Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from langgraph.pregel import Pregel
+    from opentelemetry.trace import Span
+    from typing_extensions import Unpack
+
+    from langgraph_observe.capture.handler import CallbackHandler
+    from langgraph_observe.capture.tracker import Tracker
+    from langgraph_observe.records import Processor, Record, Sink, Started
+
+    AnyGraph = TypeVar("AnyGraph", bound="Pregel[Any, Any, Any, Any]")
+
+log: Final = logging.getLogger("langgraph_observe")
+_living: Final[weakref.WeakSet[Observer]] = weakref.WeakSet()
+_default: Observer | None = None
+_defaulting: Final = threading.Lock()
+strict = False
+"""Raise what would be logged: for tests. `testing.strict()` sets it."""
+
+
+class Options(TypedDict, total=False):
+    """What `observe(graph, …)` and `CallbackHandler(…)` say about the runs they see. LangChain's own config wins over it."""
+
+    session_id: str
+    user_id: str
+    trace_name: str
+    tags: Sequence[str]
+    metadata: Mapping[str, object]
+    labels: Mapping[str, str]
+    """Low cardinality: fit for a metric."""
+    payloads: Literal["delta", "full", "none"]
+    """How much of a node's and a graph's input is kept. `delta`, the default: what is new since the state was last shown.
+    A model's input is always whole, but with `none`."""
+
+
+class Observer:
+    """Takes records from capture, through the processors, to the sinks.
+
+    One guard stands between a processor or a sink and the agent: what they raise is logged once for each kind of error,
+    by type only (its text may hold a prompt), and counted in `health()`. Processors default to `redact()` and `price()`.
+    """
+
+    def __init__(self, *sinks: Sink, process: Iterable[Processor] | None = None) -> None:
+        self._sinks = sinks
+        self._process = tuple(_default_process() if process is None else process)
+        self._errors: Counter[str] = Counter()
+        self._logged: set[tuple[str, type[BaseException]]] = set()
+        self._tracker: Tracker | None = None
+        self._closed = False
+        self.payloads = any(getattr(sink, "payloads", True) for sink in sinks)
+        """Whether any sink reads inputs and outputs. If none does, none are made."""
+        in_context = [sink for sink in sinks if getattr(sink, "context", False)]
+        self.in_context = bool(in_context)
+        """Whether user code should find the run it is in as OpenTelemetry's current span."""
+        self._spans: list[Callable[[Started], Span | None]] = [sink.span for sink in in_context if hasattr(sink, "span")]
+        self._ids_only = len(self._spans) < len(in_context)
+        _living.add(self)
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """As they were given."""
+        return self._sinks
+
+    @property
+    def tracker(self) -> Tracker:
+        """The open runs. One for all handlers, so that a run which two of them report is recorded once."""
+        if self._tracker is None:
+            from langgraph_observe.capture.tracker import Tracker
+
+            self._tracker = Tracker(self)
+        return self._tracker
+
+    @property
+    def handler(self) -> CallbackHandler:
+        """A callback handler for this Observer, without options."""
+        return self.handle()
+
+    def handle(self, **options: Unpack[Options]) -> CallbackHandler:
+        """A callback handler for this Observer."""
+        from langgraph_observe.capture.handler import CallbackHandler
+
+        return CallbackHandler(observer=self, **options)
+
+    def watch(self, graph: AnyGraph, **options: Unpack[Options]) -> AnyGraph:
+        """A copy of the compiled graph whose runs this Observer sees. The graph given is left as it is."""
+        from langgraph_observe.capture.graph import watched
+
+        return watched(graph, self.handle(**options)) if self._sinks else graph
+
+    def emit(self, record: Record) -> Record | None:
+        """Through the processors, to every sink. What the processors made of it, None if they dropped it."""
+        for process in self._process:
+            try:
+                out = process(record)
+            except Exception as error:
+                self.failed(_name(process), error)
+                out = None  # a redactor that fails must not let the record through
+            if out is None:
+                return None
+            record = out
+        for sink in self._sinks:
+            try:
+                sink(record)
+            except Exception as error:
+                self.failed(_name(sink), error)
+        return record
+
+    def span(self, run: Started) -> Span | None:
+        """What stands for this run in OpenTelemetry's context: a sink's live span, else one that has its ids only."""
+        for source in self._spans:
+            if (span := source(run)) is not None:
+                return span
+        if not self._ids_only:
+            return None
+        from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+        return NonRecordingSpan(SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=TraceFlags(1)))
+
+    def failed(self, who: str, error: Exception) -> None:
+        """Count a fault of ours or of a sink's; log the first of its kind. In strict mode, raise it."""
+        self._errors[who] += 1
+        if strict:
+            raise error
+        if (who, type(error)) not in self._logged:
+            self._logged.add((who, type(error)))
+            log.warning("%s failed with %s; the agent goes on, further ones are counted only", who, type(error).__name__)
+
+    def score(
+        self, name: str, value: float | str | bool, *, trace_id: str, span_id: str | None = None, run_id: str | None = None,
+        comment: str | None = None, source: str = "api", id: str | None = None,  # noqa: A002 - the record's own name for it
+    ) -> Scored:  # fmt: skip
+        """Feedback or an evaluation for a run. The same `id` again replaces what was said."""
+        scored = Scored(
+            trace_id=trace_id, name=name, value=value, span_id=span_id, run_id=run_id, comment=comment, source=source, at_ns=time.time_ns(),
+            id=id or uuid.uuid4().hex,
+        )  # fmt: skip
+        self.emit(scored)
+        return scored
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Deliver what was recorded before now, within `timeout` seconds in all. False if something is left."""
+        deadline = time.monotonic() + timeout
+        done = True
+        for sink in self._sinks:
+            done &= self._ask(sink, "flush", max(0.0, deadline - time.monotonic())) is not False
+        return done
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the open runs as abandoned, flush, close every sink. Idempotent; what comes later is dropped by the sinks."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._tracker is not None:
+            self._tracker.close()
+        self.flush(timeout)
+        for sink in self._sinks:
+            self._ask(sink, "close")
+
+    def _ask(self, sink: Sink, method: str, *arguments: float) -> object:
+        try:
+            call: Callable[..., object] | None = getattr(sink, method, None)
+            return call(*arguments) if callable(call) else None
+        except Exception as error:
+            self.failed(_name(sink), error)
+            return None
+
+    def health(self) -> dict[str, dict[str, int]]:
+        """For each sink by name: queued, dropped, errors and whatever it counts. Under `capture`: runs open now, errors."""
+        report = {"capture": {"open": len(self._tracker) if self._tracker else 0, "errors": self._errors["capture"]}}
+        for sink in self._sinks:
+            counts = self._ask(sink, "health")
+            report[_name(sink)] = {"errors": self._errors[_name(sink)], **(counts if isinstance(counts, dict) else {})}
+        return report
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def observe(graph: AnyGraph, *sinks: Sink, process: Iterable[Processor] | None = None, **options: Unpack[Options]) -> AnyGraph:
+    """A copy of a compiled LangGraph graph, of its own class, whose every run is recorded.
+
+    With no sinks: to the default Observer, made from the environment and shared by the process. The agent's results,
+    exceptions, types and streaming order are those without us.
+    """
+    return _observer(sinks, process).watch(graph, **options)
+
+
+def _observer(sinks: Sequence[Sink], process: Iterable[Processor] | None) -> Observer:
+    return Observer(*sinks, process=process) if sinks else default()
+
+
+def default() -> Observer:
+    """The process's Observer, made on first use from the environment (the README's table)."""
+    global _default  # noqa: PLW0603 - the one singleton
+    if _default is None:
+        with _defaulting:
+            if _default is None:
+                _default = Observer(*_from_environment())
+    return _default
+
+
+def _default_process() -> list[Processor]:
+    from langgraph_observe.process.price import price
+    from langgraph_observe.process.redact import redact
+
+    return [redact(), price()]
+
+
+def _from_environment() -> Iterator[Sink]:
+    """A backend that cannot be had is named in one warning, and the others go on without it."""
+    if _off("LANGGRAPH_OBSERVE_ENABLED"):
+        return
+    for make in (_store, _langfuse, _spans, _metrics, _lines):
+        try:
+            if (sink := make()) is not None:
+                yield sink
+        except Exception as error:
+            log.warning("%s is left out: %s", make.__name__.lstrip("_"), error)
+
+
+def _off(variable: str) -> bool:
+    return os.environ.get(variable, "").strip().lower() in {"off", "false", "0", "no"}
+
+
+def _store() -> Sink | None:
+    if _off("LANGGRAPH_OBSERVE_STORE"):
+        return None
+    from langgraph_observe.sinks.store import Store
+
+    return Store(os.environ.get("LANGGRAPH_OBSERVE_STORE") or None)
+
+
+def _langfuse() -> Sink | None:
+    if not (os.environ.get("LANGFUSE_PUBLIC_KEY") or os.environ.get("LANGFUSE_SECRET_KEY")) or _off("LANGFUSE_TRACING_ENABLED"):
+        return None
+    from langgraph_observe.sinks.langfuse import Traces
+
+    return Traces()
+
+
+def _spans() -> Sink:
+    from langgraph_observe.sinks import otel
+
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return otel.exporting() if endpoint and not otel.installed() else otel.Spans()
+
+
+def _metrics() -> Sink:
+    from langgraph_observe.sinks.prometheus import Metrics
+
+    return Metrics()
+
+
+def _lines() -> Sink:
+    from langgraph_observe.sinks.log import Lines
+
+    return Lines()
+
+
+def _name(part: object) -> str:
+    kind = part if hasattr(part, "__qualname__") else type(part)
+    return f"{kind.__module__.rpartition('.')[2]}.{kind.__qualname__}"  # type: ignore[attr-defined]  # functions and classes have both
+
+
+@atexit.register
+def _last_words(timeout: float = 5.0) -> None:
+    """Flush every Observer, within `timeout` seconds for all of them together."""
+    deadline = time.monotonic() + timeout
+    for observer in list(_living):
+        observer.flush(max(0.1, deadline - time.monotonic()))

@@ -1,0 +1,137 @@
+"""Langfuse's HTTP ingestion: spans by OTLP, scores by its public API, on one connection pool.
+
+Not the SDK's `LangfuseSpanProcessor`: its queue would be a second one behind ours, dropping the oldest unseen by `health()`;
+its flush waits without a limit; a batch above the limit is dropped whole; and the OTLP exporter inside it sends
+`OTEL_EXPORTER_OTLP_HEADERS`, the keys of another backend, to Langfuse too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from langgraph_observe.payloads import encode
+from langgraph_observe.sinks.otlp import REQUEST, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+log: Final = logging.getLogger("langgraph_observe")
+SPANS: Final = "/api/public/otel/v1/traces"
+SCORES: Final = "/api/public/scores"
+SCORES_A_REQUEST: Final = 15
+"""As the SDK has it: the server takes 1 MB."""
+_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REFUSED: Final = frozenset({401, 403})
+_PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between attempts, as far as the timeout allows."""
+
+
+class Ingestion(SpanExporter):
+    """Send, a few times if the server asks for it, within `timeout` seconds; count and say once what it does not take."""
+
+    def __init__(self, *, base_url: str, public_key: str, secret_key: str, timeout: float, limit: int = REQUEST) -> None:
+        """`limit` in bytes of one request before compression."""
+        self.lost = 0
+        self._base_url, self._timeout, self._limit = base_url.rstrip("/"), timeout, limit
+        self._auth = httpx.BasicAuth(public_key, secret_key)
+        self._closing = threading.Event()
+        self._sending = False
+        self._said: set[str] = set()
+        self._client: tuple[int, httpx.Client] | None = None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans, in requests of a bounded size. FAILURE if any was lost."""
+        before = self.lost
+        headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip", "x-langfuse-ingestion-version": "4"}
+        for part, body in requests(spans, self._limit):
+            if len(body) > self._limit:
+                self.lose(len(part), f"a span of {len(body)} bytes is larger than a request may be")
+            else:
+                self._send(SPANS, gzip.compress(body, 6), headers, len(part))
+        return SpanExportResult.FAILURE if self.lost > before else SpanExportResult.SUCCESS
+
+    def score(self, scores: Sequence[object]) -> None:
+        """Send score bodies."""
+        for start in range(0, len(scores), SCORES_A_REQUEST):
+            part = list(scores[start : start + SCORES_A_REQUEST])
+            self._send(SCORES, encode(part), {"content-type": "application/json"}, len(part))
+
+    def _send(self, path: str, body: bytes, headers: dict[str, str], count: int) -> None:
+        self._sending = True
+        try:
+            if (problem := self._tried(path, body, headers)) is not None:
+                self.lose(count, problem)
+        finally:
+            self._sending = False
+            if self._closing.is_set():
+                self._disconnect()
+
+    def _tried(self, path: str, body: bytes, headers: dict[str, str]) -> str | None:
+        deadline = time.monotonic() + self._timeout
+        for pause in (*_PAUSES, float("inf")):
+            problem, least = self._attempt(path, body, headers, max(0.1, deadline - time.monotonic()))
+            if problem is None or least is None:
+                break
+            longest = max(pause, least)
+            if time.monotonic() + longest > deadline or self._closing.wait(longest):
+                break
+        return problem
+
+    def _attempt(self, path: str, body: bytes, headers: dict[str, str], timeout: float) -> tuple[str | None, float | None]:
+        """What went wrong, if anything, and the seconds after which trying again may help; None if never."""
+        try:
+            answer = self._http().post(path, content=body, headers=headers, timeout=timeout)
+        except httpx.TimeoutException:
+            return "the server does not answer in time", None
+        except httpx.HTTPError as error:
+            return f"the server cannot be reached ({type(error).__name__})", 0.0
+        code = answer.status_code
+        if code in _REFUSED:
+            return f"the keys are refused (status {code}): check LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY", None
+        if code == httpx.codes.MULTI_STATUS:
+            return "some of it is rejected (status 207)", None
+        return (None if answer.is_success else f"status {code}"), _retry_after(answer) if code in _AGAIN else None
+
+    def lose(self, count: int, problem: str) -> None:
+        """Count what is lost; say each problem once."""
+        self.lost += count
+        if problem not in self._said:
+            self._said.add(problem)
+            log.warning("Langfuse at %s: %s. What is lost is counted, the agent goes on", httpx.URL(self._base_url).host, problem)
+
+    def _http(self) -> httpx.Client:
+        """One client a process: a forked child must not share a connection, or a lock, with its parent."""
+        pid = os.getpid()
+        if self._client is None or self._client[0] != pid:
+            self._client = (pid, httpx.Client(base_url=self._base_url, auth=self._auth))
+        return self._client[1]
+
+    def shutdown(self) -> None:
+        """No more attempts; the one that is under way ends by its own timeout, and closes the connection itself."""
+        self._closing.set()
+        if not self._sending:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client[1].close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature; nothing is kept here
+        """Nothing is kept here."""
+        return True
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    told = answer.headers.get("retry-after", "")
+    return float(told) if told.isdecimal() else 0.0  # a date is left to our own pauses

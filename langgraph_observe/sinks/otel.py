@@ -1,0 +1,285 @@
+"""Spans: one OpenTelemetry span per run, by the tracer provider that the application runs, in the gen_ai vocabulary."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+
+from langgraph_observe.records import Finished, Noted, Started
+from langgraph_observe.sinks import content as said
+from langgraph_observe.sinks import gen_ai
+from langgraph_observe.sinks.deferred import Deferred
+from langgraph_observe.sinks.ids import minted, tracer_of
+from langgraph_observe.sinks.otlp import Bounded, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from langgraph_observe.records import Record
+
+log: Final = logging.getLogger("langgraph_observe")
+SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+DESCRIPTION: Final = 200
+"""Characters of a status description."""
+
+Content: TypeAlias = Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"]
+_CONTENT: Final[Mapping[str, Content]] = {
+    "NO_CONTENT": "NO_CONTENT",
+    "SPAN_ONLY": "SPAN_ONLY",
+    "EVENT_ONLY": "EVENT_ONLY",
+    "SPAN_AND_EVENT": "SPAN_AND_EVENT",
+    "TRUE": "SPAN_ONLY",  # what the switch was before it had four values
+    "FALSE": "NO_CONTENT",
+    "": "NO_CONTENT",
+}
+
+
+class _Open(NamedTuple):
+    """A run that has begun. No tracer: there was none for its root. Not owned: the span is an ancestor's."""
+
+    tracer: trace.Tracer | None
+    span: trace.Span
+    owned: bool
+
+
+class Spans:
+    """One span per run, with the record's own ids where the provider is the SDK's.
+
+    Spans start inline, so that the run can be current while user code works, and are filled and ended on a thread of their
+    own. The application's provider is used, never installed, replaced or shut down.
+    """
+
+    context: Final = True
+    """A run should be made current: `span(run)` tells its span."""
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: trace.TracerProvider | None = None,
+        content: Content | None = None,
+        node_spans: bool = True,
+        on_close: Callable[[], object] | None = None,
+        health: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """Without a provider, the global one at each root. `content` defaults to the environment's switch, and that to none.
+
+        Without `node_spans` (their operation is a proposal still) what runs in a node hangs under the node's parent.
+        `on_close` and `health` belong to a provider of this sink's own: see `exporting`.
+        """
+        self._given = tracer_provider
+        self._content = (content or _switch()) in {"SPAN_ONLY", "SPAN_AND_EVENT"}
+        self._node_spans = node_spans
+        self._on_close, self._health = on_close, health
+        self._open: dict[str, _Open] = {}
+        self._tracer: tuple[trace.TracerProvider, trace.Tracer] | None = None
+        self._deferred = Deferred(self._complete, name="otel.Spans")
+        if tracer_provider is not None:
+            self._found()
+
+    def __call__(self, record: Record) -> None:
+        """Start the span of a run, or hand its end to the thread. Takes no lock of ours, and may be entered again from within."""
+        match record:
+            case Started():
+                self._begin(record)
+            case Finished():
+                was = self._open.pop(record.run.span_id, None)
+                if was is None or (was.owned and was.span.is_recording()):
+                    self._later(record, was)
+            case Noted():
+                was = self._open.get(record.run.span_id)
+                if was is not None and was.owned and was.span.is_recording():
+                    self._later(record, was)
+
+    def span(self, run: Started) -> trace.Span | None:
+        """The live span for user code in this run: its own or, where it has none, that of the run around it."""
+        was = self._open.get(run.span_id)
+        return was.span if was and was.tracer else None
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """End what has ended and have the provider export it. False after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        drained = self._deferred.flush(timeout)
+        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
+        left = deadline - time.monotonic()
+        return drained and (force is None or within(left, lambda: force(max(0, round(left * 1000)))))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End what has ended; shut down a provider of our own."""
+        deadline = time.monotonic() + timeout
+        self._deferred.close(timeout)
+        if (end := self._on_close) is not None:
+            self._on_close = None
+            within(deadline - time.monotonic(), end)
+
+    def health(self) -> dict[str, int]:
+        """Deferred's counts, `open` spans and, with an exporter of our own, the spans it `lost`."""
+        return self._deferred.health() | {"open": len(self._open), **self._health()}
+
+    def _begin(self, run: Started) -> None:
+        if minted.ids is not None:
+            # The garbage collector closed a generator in the middle of a start on this very thread, and its `finally` runs
+            # something. A processor's lock may be held below: this run's span is made when it ends.
+            return
+        minted.ids = (int(run.trace_id, 16), int(run.span_id, 16))
+        try:
+            self._open[run.span_id] = self._start(run)
+        finally:
+            minted.ids = None
+
+    def _start(self, run: Started) -> _Open:
+        parent = self._open.get(run.parent_span_id or "")
+        tracer = parent.tracer if parent else self._found()
+        if tracer is None:
+            return _Open(None, trace.INVALID_SPAN, owned=False)
+        context = trace.set_span_in_context(parent.span) if parent else _beyond(run)
+        if run.kind == "node" and not self._node_spans:
+            return _Open(tracer, trace.get_current_span(context), owned=False)
+        span = tracer.start_span(
+            gen_ai.span_name(run),
+            context,
+            gen_ai.span_kind(run),
+            gen_ai.begun(run),
+            [trace.Link(_remote(link.trace_id, link.span_id), {"langgraph.link.kind": link.kind}) for link in run.links],
+            run.at_ns,
+        )
+        return _Open(tracer, span, owned=True)
+
+    def _provider(self) -> trace.TracerProvider:
+        return self._given or trace.get_tracer_provider()
+
+    def _found(self) -> trace.Tracer | None:
+        """The tracer for a new tree. None where the caller suppresses instrumentation, or nobody has installed a provider."""
+        if otel.get_value(_SUPPRESS_INSTRUMENTATION_KEY) or otel.get_value("suppress_instrumentation"):
+            return None
+        provider = self._provider()
+        if isinstance(provider, trace.ProxyTracerProvider):  # the API's own, until one is installed
+            return None
+        if self._tracer is None or self._tracer[0] is not provider:
+            self._tracer = (provider, tracer_of(provider))
+            # A provider shuts down at exit, and exit hooks run last in, first out: what waits here must reach it before.
+            atexit.register(weakly(self._deferred.flush))
+        tracer = self._tracer[1]
+        return None if isinstance(tracer, trace.NoOpTracer) else tracer  # OTEL_SDK_DISABLED
+
+    def _later(self, record: Finished | Noted, was: _Open | None) -> None:
+        self._deferred(cast("Record", (record, was)))  # Deferred carries what its sink takes, whatever it is
+
+    def _complete(self, item: object) -> None:
+        match item:
+            case (Noted() as record, _Open(span=span)):
+                self._note(record, span)
+            case (Finished() as record, _Open(span=span)):
+                self._end(record, span)
+            case (Finished() as record, None):
+                self._begin(record.run)
+                was = self._open.pop(record.run.span_id, None)
+                if was is not None and was.owned:
+                    self._end(record, was.span)
+
+    def _note(self, record: Noted, span: trace.Span) -> None:
+        event = f"langgraph.{record.kind}"
+        payload = record.payload if self._content else None
+        text = said.fit(payload.value, said.MESSAGE) if payload else None
+        span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": text}), record.at_ns)
+
+    def _end(self, record: Finished, span: trace.Span) -> None:
+        try:
+            # Those of the start are said again: a user may have set more, and the SDK keeps the newest 128.
+            span.set_attributes(gen_ai.ended(record))
+            self._fail(record, span)
+            if self._content:
+                span.set_attributes(said.attributes(record))
+        finally:
+            span.end(record.at_ns)
+
+    def _fail(self, record: Finished, span: trace.Span) -> None:
+        """Status and exception, with no word of the message while content is off: a message may hold a prompt."""
+        if (error := gen_ai.error_type(record)) is None:
+            return
+        failure = record.failure
+        message = failure.message if failure and self._content else ""
+        line = message.strip().partition("\n")[0][:DESCRIPTION]
+        span.set_status(trace.Status(trace.StatusCode.ERROR, line or error))
+        if failure is not None:
+            stack = failure.stack if self._content else None
+            detail = {"exception.type": failure.type, "exception.message": message or None, "exception.stacktrace": stack}
+            span.add_event("exception", gen_ai.known(detail), record.at_ns)
+
+
+def installed() -> bool:
+    """Whether the application has a tracer provider."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = None, *, content: Content | None = None) -> Spans:
+    """Spans with a provider of their own that sends OTLP over HTTP, for an application that has installed none.
+
+    `endpoint` is a base URL or one that ends in `/v1/traces`; what is not given is as the `OTEL_*` variables say.
+    """
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create()
+    if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: "langgraph-observe"}))
+    exporter = Bounded(OTLPSpanExporter(_traces(endpoint), headers=headers), name="the OTLP endpoint")
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    spans = Spans(tracer_provider=provider, content=content, on_close=provider.shutdown, health=lambda: {"lost": exporter.lost})
+    atexit.register(weakly(spans.close))
+    return spans
+
+
+def _traces(endpoint: str | None) -> str | None:
+    if endpoint is None:
+        return None
+    base = endpoint.rstrip("/")
+    return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
+
+
+def _switch() -> Content:
+    value = os.environ.get(SWITCH, "").strip().upper()
+    if value not in _CONTENT:
+        log.warning("%s has an unknown value: no content is put on spans", SWITCH)
+    return _CONTENT.get(value, "NO_CONTENT")
+
+
+def _beyond(run: Started) -> otel.Context:
+    """The context of a run whose parent has no span here.
+
+    The record knows who the parent is; where that is the caller's current span, its own flags and state are taken.
+    """
+    if run.parent_span_id is None:
+        return trace.set_span_in_context(trace.INVALID_SPAN)
+    current = trace.get_current_span().get_span_context()
+    parent = _remote(run.trace_id, run.parent_span_id)
+    if (current.trace_id, current.span_id) == (parent.trace_id, parent.span_id):
+        return otel.get_current()
+    return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+
+def _remote(trace_id: str, span_id: str) -> trace.SpanContext:
+    return trace.SpanContext(
+        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    )
+
+
+def weakly(method: Callable[[], object]) -> Callable[[], None]:
+    """An exit hook that does not keep its sink alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (alive := reference()) is not None:
+            alive()
+
+    return call

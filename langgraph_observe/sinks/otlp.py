@@ -1,0 +1,100 @@
+"""How spans leave: in requests of a bounded size, with failures counted and said once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+log: Final = logging.getLogger("langgraph_observe")
+REQUEST: Final = 8 * 1024 * 1024
+"""Bytes of one request before compression: collectors take 20 MiB, Langfuse warns above 16 MB."""
+
+
+def requests(spans: Sequence[ReadableSpan], limit: int = REQUEST) -> Iterator[tuple[Sequence[ReadableSpan], bytes]]:
+    """Spans with their OTLP body, halved until it fits `limit` bytes. A span that is too large alone comes alone."""
+    body = encode_spans(spans).SerializeToString()
+    if len(body) <= limit or len(spans) == 1:
+        yield spans, body
+        return
+    middle = len(spans) // 2
+    yield from requests(spans[:middle], limit)
+    yield from requests(spans[middle:], limit)
+
+
+class Bounded(SpanExporter):
+    """An exporter whose requests are bounded, so that one large span never drops the 511 around it (the SDK's does).
+
+    The exporter's own log lines, one to four a batch while a server is down, are held back on this thread while it works;
+    the first is quoted in a warning of ours. Lines of other exporters are not touched.
+    """
+
+    def __init__(self, exporter: SpanExporter, *, name: str, limit: int = REQUEST) -> None:
+        """`limit` in bytes before compression."""
+        self.lost = 0
+        self._warned = False
+        self._exporter, self._name, self._limit = exporter, name, limit
+        logging.getLogger(type(exporter).__module__).addFilter(_hold_back)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send what can be sent. FAILURE if any span was lost."""
+        lost = sum(len(part) for part, _ in requests(spans, self._limit) if not self._sent(part))
+        self.lost += lost
+        return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
+
+    def _sent(self, spans: Sequence[ReadableSpan]) -> bool:
+        lines: list[str] = []
+        _held.lines = lines
+        try:
+            sent = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        finally:
+            _held.lines = None
+        if not (sent or self._warned):
+            self._warned = True
+            log.warning("%s does not take our spans; what is lost is counted. %s", self._name, lines[-1] if lines else "")
+        return sent
+
+    def shutdown(self) -> None:
+        """End the exporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is kept here."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+class _Held(threading.local):
+    lines: list[str] | None = None
+
+
+_held: Final = _Held()
+
+
+def _hold_back(record: logging.LogRecord) -> bool:
+    if (lines := _held.lines) is None:
+        return True
+    lines.append(record.getMessage())
+    return False
+
+
+def within(timeout: float, call: Callable[[], object]) -> bool:
+    """Whether `call()` was done, and not false, in `timeout` seconds.
+
+    It runs on a thread of its own: the SDK's flush and shutdown wait as long as the exporter does.
+    """
+    done: list[object] = []
+    try:
+        thread = threading.Thread(target=lambda: done.append(call()), name="langgraph-observe-flush", daemon=True)
+        thread.start()
+    except RuntimeError:  # the interpreter is going down: no new threads
+        return call() is not False
+    thread.join(max(0.0, timeout))
+    return bool(done) and done[0] is not False

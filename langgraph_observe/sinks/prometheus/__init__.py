@@ -1,0 +1,122 @@
+"""Metrics: records → counters, gauges and histograms of prometheus_client. `CATALOG` is the table of what is exposed.
+
+The agent's thread queues records; everything else happens on a thread of its own or in a scrape.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import threading
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from prometheus_client import REGISTRY
+
+from langgraph_observe.sinks.deferred import Deferred
+from langgraph_observe.sinks.prometheus.catalog import CATALOG, OTHER, Instrument
+from langgraph_observe.sinks.prometheus.families import join, leave
+from langgraph_observe.sinks.prometheus.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from prometheus_client import CollectorRegistry
+
+    from langgraph_observe.records import Record
+
+    Health: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
+    """Counts by component, as `{"otel.Spans": {"dropped": 0, "errors": 0}}`."""
+
+__all__ = ["CATALOG", "OTHER", "Instrument", "Metrics"]
+
+SCRAPE_WAITS: Final = 0.5
+"""Seconds that a scrape gives to what was recorded before it."""
+LOSSES: Final = {"dropped": "queue_full", "errors": "failed"}
+"""Counts of a sink's `health()` that mean lost records, and the reason that `dropped_total` gives."""
+
+
+class Metrics:
+    """Count and time runs on `registry`. Two of one registry and namespace share what they expose.
+
+    `labels` are names from `Started.labels` that every metric of runs shall have. `buckets` (by metric name of `CATALOG`) and
+    `limits` (distinct values by label name) replace those of the catalogue. Histograms of durations carry the trace and
+    span id as exemplars, except with PROMETHEUS_MULTIPROC_DIR, where prometheus_client cannot keep them.
+
+    Raises ValueError for unknown names, and where others' metrics have taken the namespace's names.
+    """
+
+    payloads: Final = False
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry = REGISTRY,
+        namespace: str = "langgraph",
+        labels: Sequence[str] = (),
+        buckets: Mapping[str, Sequence[float]] | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        added = _additional(labels)
+        settings = added, {name: tuple(bounds) for name, bounds in (buckets or {}).items()}, dict(limits or {})
+        self._registry = registry
+        self._health: Health = lambda: {"prometheus.Metrics": self.health()}
+        self._lost: dict[tuple[str, str], int] = {}
+        self._losing = threading.Lock()
+        self._open = True
+        self._families = join(registry, namespace, settings, self._before_scrape)
+        tally = Tally(self._families, labels=added, exemplars="PROMETHEUS_MULTIPROC_DIR" not in os.environ)
+        self._deferred = Deferred(tally, name="prometheus.Metrics")
+        self._families.child("build_info", *map(_version, ("langgraph-observe", "langgraph", "langchain-core"))).set(1)
+
+    def __call__(self, record: Record) -> None:
+        """Queue a record: prometheus_client's locks are not reentrant, and a callback may come out of the garbage collector."""
+        self._deferred(record)
+
+    def watch(self, health: Health) -> None:
+        """Show what others lost: at each scrape, `dropped` and `errors` of each component become `dropped_total`.
+
+        Made for `Observer.health`; until then only this sink's own losses are shown.
+        """
+        self._health = health
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was recorded before now is counted."""
+        return self._deferred.flush(timeout)
+
+    def close(self) -> None:
+        """Count what is queued, then take the metrics off the registry unless another Metrics shares them."""
+        self._deferred.close()
+        if self._open:
+            self._open = False
+            leave(self._registry, self._families, self._before_scrape)
+
+    def health(self) -> Mapping[str, int]:
+        """Counts since the start: queued now, dropped, errors."""
+        return self._deferred.health()
+
+    def _before_scrape(self) -> None:
+        self._deferred.flush(SCRAPE_WAITS)
+        with self._losing:  # two scrapes at once; never taken on an agent's thread
+            for component, counts in self._health().items():
+                self._note_losses(component, counts)
+
+    def _note_losses(self, component: str, counts: Mapping[str, int]) -> None:
+        for name, reason in LOSSES.items():
+            before = self._lost.get((component, reason), 0)
+            self._lost[component, reason] = now = max(before, counts.get(name, 0))
+            self._families.child("dropped_total", component, reason).inc(now - before)
+
+
+def _additional(labels: Sequence[str]) -> tuple[str, ...]:
+    taken = {label for one in CATALOG.values() for label in one.labels}
+    if clash := sorted(taken & set(labels)):
+        message = f"labels {', '.join(clash)}: the catalogue has labels of that name"
+        raise ValueError(message)
+    return tuple(labels)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return ""

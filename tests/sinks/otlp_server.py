@@ -1,0 +1,99 @@
+"""A stand-in for the servers that take OTLP and Langfuse's scores: on the loopback, it answers as told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+@dataclass
+class Request:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    peer: int
+    """The client's port: one a connection."""
+
+    @property
+    def spans(self):
+        """Of an OTLP request: the protobuf spans."""
+        decoded = ExportTraceServiceRequest.FromString(self.body)
+        return [span for resource in decoded.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+    @property
+    def resource(self):
+        decoded = ExportTraceServiceRequest.FromString(self.body)
+        return {a.key: a.value.string_value for a in decoded.resource_spans[0].resource.attributes}
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+def attributes(span):
+    """A protobuf span's attributes as Python values."""
+    return {one.key: _value(one.value) for one in span.attributes}
+
+
+def _value(value):
+    if value.HasField("array_value"):
+        return [_value(item) for item in value.array_value.values]
+    return getattr(value, value.WhichOneof("value"))
+
+
+@dataclass
+class Server:
+    """`status` for every request, or `statuses` one after the other first; `silent` requests hang until the end."""
+
+    status: int = 200
+    statuses: list[int] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    silent: bool = False
+    requests: list[Request] = field(default_factory=list)
+
+    def __enter__(self):
+        self._over = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
+                server.requests.append(
+                    Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body, self.client_address[1])
+                )
+                if server.silent:
+                    server._over.wait()
+                    self.close_connection = True
+                    return
+                self.send_response(server.statuses.pop(0) if server.statuses else server.status)
+                for name, value in server.headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def spans(self):
+        return [span for request in self.requests if "traces" in request.path for span in request.spans]
