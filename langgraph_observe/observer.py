@@ -10,7 +10,7 @@ import time
 import uuid
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, TypeVar
 
 from langgraph_observe.records import Scored
 
@@ -72,6 +72,9 @@ class Observer:
         """Whether user code should find the run it is in as OpenTelemetry's current span."""
         self._spans: list[Callable[[Started], Span | None]] = [sink.span for sink in in_context if hasattr(sink, "span")]
         self._ids_only = len(self._spans) < len(in_context)
+        for sink in sinks:
+            if hasattr(sink, "watch"):
+                sink.watch(self.health)
         _living.add(self)
 
     @property
@@ -132,7 +135,9 @@ class Observer:
             return None
         from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-        return NonRecordingSpan(SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=TraceFlags(1)))
+        return NonRecordingSpan(
+            SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=TraceFlags(1))
+        )
 
     def failed(self, who: str, error: Exception) -> None:
         """Count a fault of ours or of a sink's; log the first of its kind. In strict mode, raise it."""
@@ -144,7 +149,7 @@ class Observer:
             log.warning("%s failed with %s; the agent goes on, further ones are counted only", who, type(error).__name__)
 
     def score(
-        self, name: str, value: float | str | bool, *, trace_id: str, span_id: str | None = None, run_id: str | None = None,
+        self, name: str, value: float | str, *, trace_id: str, span_id: str | None = None, run_id: str | None = None,
         comment: str | None = None, source: str = "api", id: str | None = None,  # noqa: A002 - the record's own name for it
     ) -> Scored:  # fmt: skip
         """Feedback or an evaluation for a run. The same `id` again replaces what was said."""
@@ -190,7 +195,7 @@ class Observer:
             report[_name(sink)] = {"errors": self._errors[_name(sink)], **(counts if isinstance(counts, dict) else {})}
         return report
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -218,6 +223,11 @@ def default() -> Observer:
             if _default is None:
                 _default = Observer(*_from_environment())
     return _default
+
+
+def flush_default(timeout: float = 5.0) -> bool:
+    """Deliver what the default Observer has, if there is one: reads see their own writes."""
+    return _default is None or _default.flush(timeout)
 
 
 def _default_process() -> list[Processor]:
@@ -279,8 +289,8 @@ def _lines() -> Sink:
 
 
 def _name(part: object) -> str:
-    kind = part if hasattr(part, "__qualname__") else type(part)
-    return f"{kind.__module__.rpartition('.')[2]}.{kind.__qualname__}"  # type: ignore[attr-defined]  # functions and classes have both
+    kind: Any = part if hasattr(part, "__qualname__") else type(part)
+    return f"{kind.__module__.rpartition('.')[2]}.{kind.__qualname__}"
 
 
 @atexit.register

@@ -22,7 +22,7 @@ from langgraph.types import Command, Send
 from langgraph_observe.capture import context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
     from types import FrameType
 
     from langgraph_observe.capture.handler import CallbackHandler
@@ -121,7 +121,8 @@ def senders(run: Run, name: str) -> list[Link]:
 def watched(graph: Any, handler: CallbackHandler) -> Any:
     """A copy of the compiled graph, of the same class, whose runs the handler sees."""
     seen = copy.copy(graph)
-    seen.__class__ = _class(getattr(type(graph), "__wrapped__", type(graph)))
+    kind: Any = type(graph)
+    seen.__class__ = _class(getattr(kind, "__wrapped__", kind))
     seen.__dict__[_ATTRIBUTE] = (*(h for h in graph.__dict__.get(_ATTRIBUTE, ()) if h.observer is not handler.observer), handler)
     return seen
 
@@ -130,13 +131,13 @@ def watched(graph: Any, handler: CallbackHandler) -> Any:
 def _class(base: Any) -> Any:
     @functools.wraps(base.stream)
     def stream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - LangGraph's name
-        chunks = base.stream(self, input, _observed(self, config), **kwargs)
-        return context.between(chunks) if _in_context(self) else chunks  # type: ignore[no-any-return]  # base is any graph
+        chunks: Generator[Any, Any, Any] = base.stream(self, input, _observed(self, config), **kwargs)
+        return context.between(chunks) if _in_context(self) else chunks
 
     @functools.wraps(base.astream)
     def astream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's name
-        chunks = base.astream(self, input, _observed(self, config), **kwargs)
-        return context.abetween(chunks) if _in_context(self) else chunks  # type: ignore[no-any-return]  # base is any graph
+        chunks: AsyncGenerator[Any, Any] = base.astream(self, input, _observed(self, config), **kwargs)
+        return context.abetween(chunks) if _in_context(self) else chunks
 
     @functools.wraps(base.copy)
     def copied(self: Any, update: dict[str, Any] | None = None) -> Any:
@@ -147,7 +148,9 @@ def _class(base: Any) -> Any:
         return new
 
     body = {"stream": stream, "astream": astream, "copy": copied, "__wrapped__": base}
-    return type(base.__name__, (base,), body | {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__})
+    return type(
+        base.__name__, (base,), body | {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    )
 
 
 def _in_context(graph: Any) -> bool:

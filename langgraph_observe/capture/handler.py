@@ -8,11 +8,12 @@ Methods named `tap_output_iter` or `tap_output_aiter` must never appear here: th
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.messages import ToolMessage
 from langgraph.callbacks import GraphCallbackHandler
 
+from langgraph_observe import observer as own
 from langgraph_observe.capture import graph, naming, payload, tokens, usage
 from langgraph_observe.observer import Observer, default
 from langgraph_observe.payloads import REDACTION_FAILED, UNREADABLE, Lazy, Payload
@@ -32,23 +33,23 @@ if TYPE_CHECKING:
     from langgraph_observe.observer import Options
     from langgraph_observe.records import Processor, Prompt, Sink, Usage
 
-P = ParamSpec("P")
+Method = TypeVar("Method", bound="Callable[..., None]")
 HANDLED_TOOL_ERROR = "handled_tool_error"
 """`Failure.type` of a tool that failed and answered with a `ToolMessage(status="error")`: its exception is not told."""
 _CONTENT_EVENTS = frozenset({"content-block-start", "content-block-delta"})
 
 
-def _safely(method: Callable[Concatenate[CallbackHandler, P], None]) -> Callable[Concatenate[CallbackHandler, P], None]:
+def _safely(method: Method) -> Method:
     """Whatever goes wrong in here, the agent does not notice. LangChain would catch it too, and log its text."""
 
     @functools.wraps(method)
-    def call(self: CallbackHandler, *args: P.args, **kwargs: P.kwargs) -> None:
+    def call(self: CallbackHandler, *args: Any, **kwargs: Any) -> None:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
             self.observer.failed("capture", error)
 
-    return call
+    return cast("Method", call)
 
 
 class CallbackHandler(GraphCallbackHandler):
@@ -75,6 +76,11 @@ class CallbackHandler(GraphCallbackHandler):
     def _silent(self) -> bool:
         return not self.observer.sinks
 
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]  # a plain attribute there
+        """Only in strict mode, which is for tests."""
+        return own.strict
+
     # With nobody to tell, LangChain need not call.
     ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_custom_event = ignore_retry = _silent
 
@@ -100,7 +106,9 @@ class CallbackHandler(GraphCallbackHandler):
         name = naming.name_of(serialized, kwargs.get("name"), "chain")
         if tags and naming.HIDDEN in tags:
             self.tracker.silent(run)
-        elif (namespace := told.get(naming.NAMESPACE)) is not None and (run.parent is None or namespace != run.parent.checkpoint_ns):
+        elif (namespace := told.get(naming.NAMESPACE)) is not None and (
+            run.parent is None or namespace != run.parent.checkpoint_ns
+        ):
             self._node(run, name, inputs, tags, told, namespace)
         elif (starting := graph.starting(told, root=run.parent is None)) is not None:
             self._graph(run, name, inputs, tags, told, *starting)
@@ -121,9 +129,20 @@ class CallbackHandler(GraphCallbackHandler):
         root = run.parent is None
         if root:  # `configurable` is not told to handlers but for thread_id and the like (trap t39)
             told = {**{key: given[key] for key in ("user_id", "session_id") if key in given}, **told}
-        links = self.tracker.resumed(naming.given(told, "thread_id"), told.get("checkpoint_id")) if root and graph.continues(inputs) else ()
+        links = (
+            self.tracker.resumed(naming.given(told, "thread_id"), told.get("checkpoint_id"))
+            if root and graph.continues(inputs)
+            else ()
+        )
         self.tracker.start(
-            run, "graph" if agent is None else "agent", name, self.options, tags, told, input=self._state(run, inputs, -1), links=links
+            run,
+            "graph" if agent is None else "agent",
+            name,
+            self.options,
+            tags,
+            told,
+            input=self._state(run, inputs, -1),
+            links=links,
         )
 
     def _node(self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any], namespace: str) -> None:
@@ -202,7 +221,7 @@ class CallbackHandler(GraphCallbackHandler):
         )  # fmt: skip
 
     @_safely
-    def on_llm_new_token(self, token: str, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
         """A piece of a streamed answer. No work here beyond a counter and the first one's time."""
         if (run := self.tracker.get(run_id)) is not None:
             run.chunks += 1
@@ -388,4 +407,6 @@ def _conversation(run: Run, messages: Sequence[Any]) -> Payload:
 
 def _generations(run: Run, result: LLMResult) -> Payload:
     memory = run.memory or payload.Memory()
-    return Payload({"messages": [payload.generated(one, memory) for batch in result.generations for one in batch]}, encode=payload.encode)
+    return Payload(
+        {"messages": [payload.generated(one, memory) for batch in result.generations for one in batch]}, encode=payload.encode
+    )

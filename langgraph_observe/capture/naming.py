@@ -1,5 +1,6 @@
-"""What a run is called, of which kind it is and how it ended. Pure; from LangGraph's metadata and types, never from a
-substring of a name or of an error's text.
+"""What a run is called, of which kind it is and how it ended.
+
+Pure; from LangGraph's metadata and types, never from a substring of a name or of an error's text.
 """
 
 from __future__ import annotations
@@ -79,7 +80,15 @@ PARAMETERS: Final = (
     "verbosity",
 )
 _MODEL_KEYS: Final = ("model", "model_name", "model_id", "deployment_name")
-_BASE_URL_KEYS: Final = ("openai_api_base", "base_url", "anthropic_api_url", "azure_endpoint", "endpoint_url", "api_base", "endpoint")
+_BASE_URL_KEYS: Final = (
+    "openai_api_base",
+    "base_url",
+    "anthropic_api_url",
+    "azure_endpoint",
+    "endpoint_url",
+    "api_base",
+    "endpoint",
+)
 _MESSAGE_CHARS: Final = 4_096
 _STACK_CHARS: Final = 16_384
 _FRAMES: Final = 30
@@ -99,7 +108,7 @@ def name_of(serialized: Mapping[str, Any] | None, given: object, fallback: str) 
 
 def user_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
     """Tags that people gave, without those by which LangChain numbers its steps."""
-    return tuple(tag for tag in tags or () if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS))
+    return tuple(tag for tag in tags or () if not tag.startswith(_FRAMEWORK_TAGS))
 
 
 def given(metadata: Mapping[str, Any], *keys: str) -> str | None:
@@ -159,27 +168,22 @@ def base_url_of(serialized: Mapping[str, Any] | None) -> str | None:
     return None
 
 
+_ENDINGS: Final[tuple[tuple[type[BaseException], Outcome, str | None], ...]] = (
+    (GraphInterrupt, "interrupted", "interrupt"),
+    (ParentCommand, "ok", "handoff"),
+    (GraphDrained, "interrupted", "drained"),
+    (GraphBubbleUp, "interrupted", None),
+    (GeneratorExit, "cancelled", "stream_closed"),
+    (asyncio.CancelledError, "cancelled", "task_cancelled"),
+    (KeyboardInterrupt, "cancelled", "process_stopped"),
+    (SystemExit, "cancelled", "process_stopped"),
+    (NodeTimeoutError, "error", "timeout"),
+)
+
+
 def ending(error: BaseException) -> tuple[Outcome, str | None]:
-    """Outcome and reason. Control flow is a type of LangGraph's, a closed stream or a cancelled task is nobody's fault."""
-    match error:
-        case GraphInterrupt():
-            return "interrupted", "interrupt"
-        case ParentCommand():
-            return "ok", "handoff"
-        case GraphDrained():
-            return "interrupted", "drained"
-        case GraphBubbleUp():
-            return "interrupted", None
-        case GeneratorExit():
-            return "cancelled", "stream_closed"
-        case asyncio.CancelledError():
-            return "cancelled", "task_cancelled"
-        case KeyboardInterrupt() | SystemExit():
-            return "cancelled", "process_stopped"
-        case NodeTimeoutError():
-            return "error", "timeout"
-        case _:
-            return "error", None
+    """Outcome and reason. Control flow is a type of LangGraph's; a closed stream or a cancelled task is nobody's fault."""
+    return next(((outcome, reason) for kind, outcome, reason in _ENDINGS if isinstance(error, kind)), ("error", None))
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -39,6 +39,7 @@ DEPTH: Final = 24
 
 _SCALARS: Final = frozenset({int, float, bool, type(None), complex, dt.datetime, dt.date, dt.time})
 _SHOWN: Final = (dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath, enum.Enum)
+_SMALL: Final = (int, float, type(None))
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "HumanMessageChunk": "user"}
 _MESSAGE_FIELDS: Final = ("name", "id", "tool_calls", "invalid_tool_calls", "tool_call_id")
 _NOISE: Final = frozenset({"tool_calls", "function_call"})  # OpenAI's raw form of what `tool_calls` already says
@@ -98,46 +99,53 @@ def common(before: Sequence[Any], now: Sequence[Any]) -> int:
 class View:
     """The state of one graph run as its nodes have shown it: what the next node's input repeats is left out."""
 
-    __slots__ = ("_base", "_now", "_step")
+    __slots__ = ("_base", "_step", "shown")
 
     def __init__(self, around: View | None = None) -> None:
         """A sub-graph begins with what the graph around it has shown."""
         self._step: int | None = None
-        self._base: dict[str, tuple[object, list[Any] | None, int]] = dict(around._now) if around else {}  # noqa: SLF001 - same class
-        self._now = self._base
+        self.shown: dict[str, tuple[object, list[Any] | None, int]] = dict(around.shown) if around else {}
+        self._base = self.shown
 
     def delta(self, state: Mapping[str, object], step: int | None, memory: Memory) -> Payload:
-        """What is new in `state`. Tasks of one step are compared with the step before, not with each other."""
-        if step is None or step != self._step:
-            self._step, self._base = step, self._now
-            self._now = dict(self._base)
+        """What is new in `state`. Tasks of one step are compared with the step before, not with each other.
+
+        With no step, `state` is an output: compared with all that was shown, and not remembered, being no whole state.
+        """
+        if step is None:
+            base = self.shown
+        else:
+            if step != self._step:
+                self._step, self._base = step, self.shown
+                self.shown = dict(self._base)
+            base = self._base
         snapshot = Snapshot(memory)
         new: dict[str, object] = {}
         omitted: dict[str, int | None] = {}
         for key, value in state.items():
-            shared = self._shared(key, value)
+            shared = _repeats(base.get(key), value)
             if shared is None:
                 omitted[key] = None
             elif shared:
                 omitted[key] = shared
-                new[key] = [snapshot.of(item) for item in value[shared:]]  # type: ignore[index]  # _shared saw a list
+                new[key] = [snapshot.of(item) for item in value[shared:]]  # type: ignore[index]  # _repeats saw a list
             else:
                 new[key] = snapshot.of(value)
-            if shared is not None:
-                self._now[key] = (value, list(value) if type(value) is list else None, _size(value))
+            if shared is not None and step is not None:
+                self.shown[key] = (value, list(value) if type(value) is list else None, _size(value))
         return Payload(new, omitted=omitted, encode=encode)
 
-    def _shared(self, key: str, value: object) -> int | None:
-        """None: the same as before. A count: the leading items of a list. 0: all is new."""
-        seen = self._base.get(key)
-        if seen is None:
-            return 0
-        before, items, size = seen
-        if value is before and _size(value) == size:
-            return None
-        if items is not None and type(value) is list and (shared := common(items, value)):
-            return None if shared == len(value) else shared
+
+def _repeats(seen: tuple[object, list[Any] | None, int] | None, value: object) -> int | None:
+    """None: the same as before. A count: the leading items of a list. 0: all is new, or too small to be left out."""
+    if seen is None or isinstance(value, _SMALL):
         return 0
+    before, items, size = seen
+    if value is before and _size(value) == size:
+        return None
+    if items is not None and type(value) is list and (shared := common(items, value)):
+        return None if shared == len(value) else shared
+    return 0
 
 
 def _size(value: object) -> int:

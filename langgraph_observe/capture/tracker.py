@@ -117,7 +117,9 @@ class Run:
 
     def release(self) -> None:
         """Keep what a late child inherits; let go of payloads, graphs and tasks."""
-        self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = self.failure = None
+        self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = self.failure = (
+            None
+        )
         self.children = {}
 
 
@@ -234,7 +236,9 @@ class Tracker:
         run.session_id = naming.given(metadata, "langfuse_session_id", "session_id") or options.get("session_id")
         run.user_id = naming.given(metadata, "langfuse_user_id", "user_id") or options.get("user_id")
         run.trace_name = naming.given(metadata, "langfuse_trace_name") or options.get("trace_name")
-        run.tags = tuple(dict.fromkeys((*options.get("tags", ()), *naming.user_tags(tags), *naming.user_tags(metadata.get("langfuse_tags")))))
+        run.tags = tuple(
+            dict.fromkeys((*options.get("tags", ()), *naming.user_tags(tags), *naming.user_tags(metadata.get("langfuse_tags"))))
+        )
         run.labels = options.get("labels", {})
         run.metadata = {**options.get("metadata", {}), **naming.user_metadata(metadata)}
         caller = run.scope.ambient.get_span_context() if run.scope else None
@@ -316,7 +320,9 @@ class Tracker:
 
     # -- end
 
-    def finish(self, run: Run, outcome: Outcome, reason: str | None = None, error: BaseException | None = None, **fields: Any) -> None:
+    def finish(
+        self, run: Run, outcome: Outcome, reason: str | None = None, error: BaseException | None = None, **fields: Any
+    ) -> None:
         """End a run that was taken from the table. `fields` are those of `Finished`."""
         run.outcome, run.failure = outcome, error
         fields |= {"outcome": outcome, "reason": reason, "seconds": (self._clock() - run.started_ns) / 1e9}
