@@ -6,7 +6,7 @@ Pure; from LangGraph's metadata and types, never from a substring of a name or o
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final
 
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeTimeoutError, ParentCommand
 
@@ -123,11 +123,6 @@ def given(metadata: Mapping[str, Any], *keys: str) -> str | None:
 def user_metadata(metadata: Mapping[str, Any]) -> dict[str, object]:
     """What the user gave, bounded; without what the frameworks add and what has a place of its own."""
     return {key: Snapshot().of(metadata[key]) for key in metadata if key not in INTERNAL}
-
-
-def timed_out(error: BaseException | None, node: str | None) -> TypeGuard[NodeTimeoutError]:
-    """Whether this is the time limit of this node: the node itself only sees that it was cancelled (trap t09)."""
-    return isinstance(error, NodeTimeoutError) and error.node == node
 
 
 def prompt_of(metadata: Mapping[str, Any]) -> Prompt | None:

@@ -14,6 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from langgraph.errors import NodeTimeoutError
+
 from langgraph_observe.capture import naming
 from langgraph_observe.capture.context import Scope
 from langgraph_observe.capture.payload import Memory, View
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langgraph_observe.observer import Observer, Options
-    from langgraph_observe.records import Kind, Outcome, Payload, Prompt
+    from langgraph_observe.records import Failure, Kind, Outcome, Payload, Prompt
 
 PENDING: Final = 1_024
 """Interrupted threads remembered, so that a resume can be linked to what it resumes."""
@@ -37,9 +39,9 @@ class Run:
     """An open run: what its end needs, and what its children inherit."""
 
     __slots__ = (
-        "agent", "attempts", "checkpoint_ns", "children", "chunks", "dropped", "failure", "first_ns", "goto", "graph", "held", "home", "id",
+        "agent", "attempts", "checkpoint_ns", "children", "chunks", "dropped", "first_ns", "goto", "graph", "held", "home", "id",
         "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "paused", "pregel", "prompt", "record", "root", "scope",
-        "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "trace_id", "trace_name", "user_id", "view",
+        "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "timeout", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
     )  # fmt: skip
 
@@ -60,7 +62,6 @@ class Run:
         self.paused: str | None = None
         """Of a graph: why it, or a node of it, was interrupted."""
         self.outcome: Outcome | None = None
-        self.failure: BaseException | None = None
         self.record: Started | None = None
         self.prompt: Prompt | None = None
         """Told by a template inside; the next model inside takes it."""
@@ -112,15 +113,26 @@ class Run:
         self.pregel = pregel
         self.attempts: dict[str, int] = {}
         self.held: list[tuple[Run, dict[str, Any]]] = []
+        self.timeout: tuple[str, Failure] | None = None
+        """The node whose time limit ended the graph."""
         self.senders: list[tuple[int, frozenset[str], Link]] = []
         """Nodes of the last two steps: step, whom they sent tasks to, themselves."""
 
     def release(self) -> None:
         """Keep what a late child inherits; let go of payloads, graphs and tasks."""
-        self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = self.failure = (
-            None
-        )
+        self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
         self.children = {}
+
+
+def _explain(node: Run, fields: dict[str, Any]) -> None:
+    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48)."""
+    graph = node.home
+    if graph is None or graph.outcome != "error":
+        return
+    if graph.timeout is not None and graph.timeout[0] == node.node:
+        fields |= {"outcome": "error", "reason": "timeout", "failure": graph.timeout[1]}
+    else:
+        fields["reason"] = "sibling_failed"
 
 
 class Ids:
@@ -324,7 +336,7 @@ class Tracker:
         self, run: Run, outcome: Outcome, reason: str | None = None, error: BaseException | None = None, **fields: Any
     ) -> None:
         """End a run that was taken from the table. `fields` are those of `Finished`."""
-        run.outcome, run.failure = outcome, error
+        run.outcome = outcome
         fields |= {"outcome": outcome, "reason": reason, "seconds": (self._clock() - run.started_ns) / 1e9}
         if run.children:
             self._sweep(run)
@@ -333,9 +345,11 @@ class Tracker:
         graph = run.home
         if run.kind == "node" and graph is not None:
             self._leave(run, graph)
-            if reason == "task_cancelled" and graph.outcome is None:
-                graph.held.append((run, fields))  # only the graph will know whether it timed out or a sibling failed
-                return
+            if reason == "task_cancelled":
+                if graph.outcome is None:
+                    graph.held.append((run, fields))  # only the graph will know whether it timed out or a sibling failed
+                    return
+                _explain(run, fields)
         if graph is run:
             self._settle(run, error)
         self._finished(run, fields)
@@ -351,11 +365,10 @@ class Tracker:
 
     def _settle(self, graph: Run, error: BaseException | None) -> None:
         """Give the nodes that were cancelled their reason, now that it is known."""
+        if isinstance(error, NodeTimeoutError):
+            graph.timeout = error.node, naming.failure_of(error)
         for run, fields in graph.held:
-            if naming.timed_out(error, run.node):
-                fields |= {"outcome": "error", "reason": "timeout", "failure": naming.failure_of(error)}
-            elif graph.outcome == "error":
-                fields["reason"] = "sibling_failed"
+            _explain(run, fields)
             self._finished(run, fields)
         graph.held = []
 
