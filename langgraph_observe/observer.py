@@ -290,7 +290,8 @@ def _lines() -> Sink:
 
 def _name(part: object) -> str:
     kind: Any = part if hasattr(part, "__qualname__") else type(part)
-    return f"{kind.__module__.rpartition('.')[2]}.{kind.__qualname__}"
+    room = (kind.__module__ or "").rpartition(".")[2]  # a built-in method, such as `seen.append`, has no module
+    return f"{room}.{kind.__qualname__}".lstrip(".")
 
 
 @atexit.register

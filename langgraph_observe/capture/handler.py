@@ -247,7 +247,7 @@ class CallbackHandler(GraphCallbackHandler):
             return
         outcome, reason = naming.ending(error)
         failure = naming.failure_of(error) if outcome == "error" else None
-        partial = kwargs.get("response")
+        partial = usage.arrived(kwargs.get("response"))
         self.tracker.finish(
             run, outcome, reason, error, failure=failure, **(self._answer(run, partial, guess=bool(run.chunks)) if partial else {})
         )

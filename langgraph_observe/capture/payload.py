@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langgraph.types import Send
 from pydantic import BaseModel
 
 from langgraph_observe.payloads import Message, Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from langchain_core.outputs import Generation
 
@@ -219,8 +220,14 @@ class Snapshot:
             out.append(self.of(item))
         return out
 
-    def _set(self, value: Any) -> object:
+    def _iterable(self, value: Iterable[Any]) -> list[object]:
         return self._sequence(list(itertools.islice(value, self._items + 1)))
+
+    def _set(self, value: Iterable[Any]) -> list[object]:
+        return sorted(self._iterable(value), key=repr)  # of plain data: the same set is the same JSON
+
+    def _send(self, value: Send) -> object:
+        return self._mapping({"node": value.node, "arg": value.arg})
 
     def _message(self, value: BaseMessage) -> Message:
         return self._memory.message(value) if self._memory is not None else Message(describe(value))
@@ -249,7 +256,9 @@ _CONVERSIONS: Final[tuple[tuple[Any, Callable[[Snapshot, Any], object]], ...]] =
     ((int, float), Snapshot._same),  # noqa: SLF001 - the same
     ((bytes, bytearray, memoryview), Snapshot._binary),  # noqa: SLF001 - the same
     (Mapping, Snapshot._mapping),  # noqa: SLF001 - the same
-    ((set, frozenset, deque), Snapshot._set),  # noqa: SLF001 - the same
+    (deque, Snapshot._iterable),  # noqa: SLF001 - the same
+    ((set, frozenset), Snapshot._set),  # noqa: SLF001 - the same
+    (Send, Snapshot._send),  # noqa: SLF001 - the same
     ((list, tuple), Snapshot._sequence),  # noqa: SLF001 - the same
     (BaseException, Snapshot._exception),  # noqa: SLF001 - the same
 )
@@ -267,7 +276,7 @@ def describe(message: BaseMessage) -> dict[str, object]:
     out |= {name: snapshot.of(value) for name in _MESSAGE_FIELDS if (value := fields.get(name))}
     if fields.get("status") == "error":
         out["status"] = "error"
-    if extra := {k: v for k, v in (fields.get("additional_kwargs") or {}).items() if k not in _NOISE}:
+    if extra := {k: v for k, v in (fields.get("additional_kwargs") or {}).items() if k not in _NOISE and v is not None}:
         out["additional_kwargs"] = snapshot.of(extra)
     for call in out.get("tool_calls", ()):  # type: ignore[attr-defined]  # a list of dicts by langchain_core's own type
         call.pop("type", None)

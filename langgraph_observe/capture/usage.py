@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from langgraph_observe.records import Usage
 
 if TYPE_CHECKING:
-    from langchain_core.outputs import Generation, LLMResult
+    from langchain_core.outputs import Generation
 
-__all__ = ["Answer", "answer", "has_content"]
+__all__ = ["Answer", "answer", "arrived", "has_content"]
 
 Fields: TypeAlias = Mapping[str, tuple[str, ...]]
 
@@ -138,6 +138,12 @@ def answer(result: LLMResult | None) -> Answer:
         finish_reasons=tuple(reason for choices in prompts for one in choices if (reason := _text(FINISH, _about(one, NOTHING)))),
         cached=not output and all(_said(choices[0]).get("total_cost") == 0 for choices in prompts),
     )
+
+
+def arrived(partial: LLMResult | None) -> LLMResult | None:
+    """What an error's result holds of the answer. LangChain adds an empty message with the HTTP error's headers and body."""
+    said = [choices for choices in _prompts(partial) if any(map(has_content, choices))]
+    return LLMResult(generations=said) if said else None
 
 
 def has_content(chunk: object) -> bool:

@@ -1,0 +1,11 @@
+"""Nothing of the machine's own set-up reaches a test, and nothing of a test stays on the machine."""
+
+import os
+import tempfile
+
+for variable in [
+    name for name in os.environ if name.startswith(("LANGFUSE_", "OTEL_", "LANGGRAPH_OBSERVE_", "LANGSMITH_", "LANGCHAIN_"))
+]:
+    del os.environ[variable]
+os.environ["LANGSMITH_TRACING"] = "false"
+os.environ["LANGGRAPH_OBSERVE_STORE"] = os.path.join(tempfile.mkdtemp(prefix="langgraph-observe-"), "traces.db")  # noqa: PTH118 - before all imports
