@@ -99,7 +99,7 @@ def _print_traces(found: list[Trace]) -> None:
 
     console = Console()
     for trace in found:
-        console.print(rich(trace))
+        console.print(rich(trace), soft_wrap=True)
         console.print()
     ends = [run.finished for trace in found for run in trace.find(kind="model") if run.finished is not None]
     spent = totals(ends)
@@ -145,4 +145,4 @@ def _show(options: argparse.Namespace) -> None:
     from langgraph_observe.explore.tree import rich
 
     found = traces.open(options.store) if options.store else traces
-    Console().print(rich(found.last() if options.id == "last" else found[options.id]))
+    Console().print(rich(found.last() if options.id == "last" else found[options.id]), soft_wrap=True)

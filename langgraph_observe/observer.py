@@ -188,11 +188,16 @@ class Observer:
             return None
 
     def health(self) -> dict[str, dict[str, int]]:
-        """For each sink by name: queued, dropped, errors and whatever it counts. Under `capture`: runs open now, errors."""
-        report = {"capture": {"open": len(self._tracker) if self._tracker else 0, "errors": self._errors["capture"]}}
+        """For each sink by name: queued, dropped, errors and whatever it counts. Under `capture`: runs open now, errors.
+
+        A processor is there once it has failed.
+        """
+        report = {"capture": {"open": len(self._tracker) if self._tracker else 0, "errors": 0}}
         for sink in self._sinks:
             counts = self._ask(sink, "health")
-            report[_name(sink)] = {"errors": self._errors[_name(sink)], **(counts if isinstance(counts, dict) else {})}
+            report[_name(sink)] = {"errors": 0, **(counts if isinstance(counts, dict) else {})}
+        for name, errors in list(self._errors.items()):
+            report.setdefault(name, {"errors": 0})["errors"] += errors
         return report
 
     def __enter__(self) -> Self:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import ChatGenerationChunk
 
 from langgraph_observe.records import Usage
 
 if TYPE_CHECKING:
-    from langchain_core.outputs import Generation
+    from langchain_core.outputs import Generation, LLMResult
 
 __all__ = ["Answer", "answer", "arrived", "has_content"]
 
@@ -143,7 +143,7 @@ def answer(result: LLMResult | None) -> Answer:
 def arrived(partial: LLMResult | None) -> LLMResult | None:
     """What an error's result holds of the answer. LangChain adds an empty message with the HTTP error's headers and body."""
     said = [choices for choices in _prompts(partial) if any(map(has_content, choices))]
-    return LLMResult(generations=said) if said else None
+    return partial.model_copy(update={"generations": said}) if partial and said else None
 
 
 def has_content(chunk: object) -> bool:

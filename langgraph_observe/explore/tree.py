@@ -23,7 +23,7 @@ DIM: Final = "dim"
 
 
 def text(trace: Trace) -> str:
-    """The tree: mark, kind, name, duration, first token, tokens, cost, attempt and error of each run, under a line of totals."""
+    """The tree: mark, kind, name, duration, first token, tokens, cost, attempt and error of each run, a model's own name with it, under a line of totals."""
     return "\n".join("".join(part for part, _ in line) for line in _lines(trace))
 
 
@@ -62,7 +62,9 @@ def _line(run: Run) -> list[Piece]:
 
 def _facts(run: Run) -> list[str | None]:
     first = run.first_token_seconds
+    model = run.started.model
     return [
+        words.clean(model) if model and model != run.name else None,
         words.duration(run.seconds),
         None if first is None else f"first token {words.duration(first)}",
         *(_spent(run.finished) if run.finished is not None and run.kind == "model" else ()),
