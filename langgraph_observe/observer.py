@@ -211,7 +211,7 @@ def observe(graph: AnyGraph, *sinks: Sink, process: Iterable[Processor] | None =
     """A copy of a compiled LangGraph graph, of its own class, whose every run is recorded.
 
     With no sinks: to the default Observer, made from the environment and shared by the process. The agent's results,
-    exceptions, types and streaming order are those without us.
+    exceptions, types and streaming order are those without us. Raises TypeError for what is no compiled graph.
     """
     return _observer(sinks, process).watch(graph, **options)
 

@@ -17,6 +17,7 @@ from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, 
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
 from langgraph.types import Command, Send
 
 from langgraph_observe.capture import context
@@ -119,7 +120,12 @@ def senders(run: Run, name: str) -> list[Link]:
 
 
 def watched(graph: Any, handler: CallbackHandler) -> Any:
-    """A copy of the compiled graph, of the same class, whose runs the handler sees."""
+    """A copy of the compiled graph, of the same class, whose runs the handler sees. Raises TypeError for anything else."""
+    if not isinstance(graph, PregelProtocol):
+        message = (
+            f"observe() takes a compiled graph, not a {type(graph).__name__}: compile it, or pass callbacks=[CallbackHandler()]"
+        )
+        raise TypeError(message)
     seen = copy.copy(graph)
     kind: Any = type(graph)
     seen.__class__ = _class(getattr(kind, "__wrapped__", kind))

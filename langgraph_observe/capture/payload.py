@@ -23,7 +23,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.types import Send
 from pydantic import BaseModel
 
-from langgraph_observe.payloads import Message, Payload
+from langgraph_observe.payloads import UNREADABLE, Message, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,7 +139,7 @@ class View:
 
 def _repeats(seen: tuple[object, list[Any] | None, int] | None, value: object) -> int | None:
     """None: the same as before. A count: the leading items of a list. 0: all is new, or too small to be left out."""
-    if seen is None or isinstance(value, _SMALL):
+    if seen is None or issubclass(type(value), _SMALL):  # not isinstance: an object may lie about its class, or raise
         return 0
     before, items, size = seen
     if value is before and _size(value) == size:
@@ -149,8 +149,11 @@ def _repeats(seen: tuple[object, list[Any] | None, int] | None, value: object) -
     return 0
 
 
-def _size(value: object) -> int:
-    return len(value) if isinstance(value, (list, dict, set, deque)) else -1
+def _size(value: Any) -> int:
+    try:
+        return len(value) if issubclass(type(value), (list, dict, set, deque)) else -1
+    except Exception:  # a subclass's own `__len__`
+        return -1
 
 
 class Snapshot:
@@ -176,6 +179,8 @@ class Snapshot:
         self._depth -= 1
         try:
             return self._container(kind, value)
+        except Exception as error:  # a subclass's own `__iter__`, a field that is a property: it costs its own place only
+            return UNREADABLE.format(type(error).__name__)
         finally:
             self._depth += 1
 
@@ -238,6 +243,9 @@ class Snapshot:
     def _string(self, value: str) -> object:
         return self._text(str.__str__(value))
 
+    def _number(self, value: float) -> object:
+        return int.__int__(value) if isinstance(value, int) else float.__float__(value)  # not int(): a subclass may say anything
+
     def _same(self, value: object) -> object:
         return value
 
@@ -253,7 +261,7 @@ _CONVERSIONS: Final[tuple[tuple[Any, Callable[[Snapshot, Any], object]], ...]] =
     (BaseModel, Snapshot._model),  # noqa: SLF001 - the same
     (_SHOWN, Snapshot._same),  # noqa: SLF001 - the same
     (str, Snapshot._string),  # noqa: SLF001 - the same
-    ((int, float), Snapshot._same),  # noqa: SLF001 - the same
+    ((int, float), Snapshot._number),  # noqa: SLF001 - the same
     ((bytes, bytearray, memoryview), Snapshot._binary),  # noqa: SLF001 - the same
     (Mapping, Snapshot._mapping),  # noqa: SLF001 - the same
     (deque, Snapshot._iterable),  # noqa: SLF001 - the same

@@ -154,6 +154,11 @@ class Ids:
         self._random.seed()
 
 
+IDS: Final = Ids()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=IDS.reseed)
+
+
 class Tracker:
     """One for each Observer, shared by all its handlers: a run that two of them report is one run."""
 
@@ -162,14 +167,12 @@ class Tracker:
         self._span = observer.span
         self._in_context = observer.in_context
         self._clock = clock
-        self._ids = ids or Ids()
+        self._ids = ids or IDS
         self._runs: dict[int, Run] = {}
         self._nodes: dict[str, Run] = {}
         self._roots: dict[int, Run] = {}
         self._pending: dict[str, tuple[str | None, Link]] = {}
         self._ghosts: deque[Run] = deque(maxlen=GHOSTS)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._ids.reseed)
 
     def __len__(self) -> int:
         """Runs open now."""
@@ -198,8 +201,8 @@ class Tracker:
             run.keeper.children[key] = run
         else:
             self._roots[key] = run
-            if len(self._roots) > OPEN_ROOTS:
-                self._abandon(next(iter(self._roots.values())), "forgotten")
+            for oldest in list(self._roots.values())[: max(0, len(self._roots) - OPEN_ROOTS)]:
+                self._abandon(oldest, "forgotten")
         return run
 
     def _parent(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
@@ -208,7 +211,7 @@ class Tracker:
             namespace = metadata.get(naming.NAMESPACE)
             return self._nodes.get(namespace) if namespace else None
         key = parent_run_id.int
-        return self._runs.get(key) or next((ghost for ghost in reversed(self._ghosts) if ghost.key == key), None)
+        return self._runs.get(key) or next((ghost for ghost in list(self._ghosts)[::-1] if ghost.key == key), None)
 
     def start(
         self, run: Run, kind: Kind, name: str, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any], **own: Any
@@ -264,7 +267,8 @@ class Tracker:
         """What a child says beyond its tree's. Mostly nothing, and then it shares its parent's."""
         if new := [tag for tag in naming.user_tags(tags) if tag not in parent.tags]:
             run.tags = (*parent.tags, *new)
-        if metadata.keys() - naming.INTERNAL - parent.metadata.keys():
+        given = metadata.keys() - naming.INTERNAL
+        if given and any(key not in parent.metadata or parent.metadata[key] is not metadata[key] for key in given):
             run.metadata = {**parent.metadata, **naming.user_metadata(metadata)}
 
     def _enter(self, run: Run, record: Started) -> None:
@@ -318,8 +322,8 @@ class Tracker:
         if run.thread_id is not None:
             self._pending.pop(run.thread_id, None)
             self._pending[run.thread_id] = (checkpoint_id, Link(run.trace_id, run.span_id, "resumed_from"))
-            if len(self._pending) > PENDING:
-                self._pending.pop(next(iter(self._pending)), None)
+            for oldest in list(self._pending)[: max(0, len(self._pending) - PENDING)]:
+                self._pending.pop(oldest, None)
         return True
 
     def resume(self, run: Run, checkpoint_id: str) -> bool:

@@ -54,6 +54,14 @@ def test_it_is_of_the_graph_s_class_and_has_its_attributes(plain, seen):
     assert graph.get_graph().draw_mermaid() == plain.get_graph().draw_mermaid()
 
 
+def test_what_is_no_compiled_graph_is_refused_with_advice(seen):
+    from langchain_core.runnables import RunnableLambda
+
+    for wrong in (StateGraph(graphs.State), RunnableLambda(one)):
+        with pytest.raises(TypeError, match="compile it, or pass callbacks"):
+            observe(wrong, seen.append)
+
+
 def test_the_graph_given_is_left_alone(plain, seen):
     observe(plain, seen.append)
     plain.invoke({"x": []}, THREAD)

@@ -70,6 +70,27 @@ def test_the_call_s_own_words_win_over_the_options():
     }
 
 
+def test_a_node_s_own_metadata_wins_in_it():
+    from langgraph.graph import START, StateGraph
+
+    builder = StateGraph(graphs.State)
+    builder.add_node("cheap", think, metadata={"tier": "cheap"})
+    builder.add_node("plain", think)
+    builder.add_edge(START, "cheap")
+    builder.add_edge("cheap", "plain")
+    seen = []
+    observe(builder.compile(), seen.append).invoke({"x": []}, {"metadata": {"tier": "usual"}})
+
+    tiers = {(record.node, record.kind): record.metadata["tier"] for record in starts(seen)}
+    assert tiers == {
+        (None, "graph"): "usual",
+        ("cheap", "node"): "cheap",
+        ("cheap", "model"): "cheap",
+        ("plain", "node"): "usual",
+        ("plain", "model"): "usual",
+    }
+
+
 def test_a_user_id_among_the_configurables_is_found():
     seen = []
     graphs.linear(think).invoke({"x": []}, {"configurable": {"user_id": "u-9"}, "callbacks": [CallbackHandler(seen.append)]})
