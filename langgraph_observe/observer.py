@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from langgraph.pregel import Pregel
+    from langgraph.pregel.protocol import PregelProtocol
     from opentelemetry.trace import Span
     from typing_extensions import Unpack
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langgraph_observe.capture.tracker import Tracker
     from langgraph_observe.records import Processor, Record, Sink, Started
 
-    AnyGraph = TypeVar("AnyGraph", bound="Pregel[Any, Any, Any, Any]")
+    AnyGraph = TypeVar("AnyGraph", bound="PregelProtocol[Any, Any, Any, Any]")
 
 log: Final = logging.getLogger("langgraph_observe")
 _living: Final[weakref.WeakSet[Observer]] = weakref.WeakSet()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from langgraph_observe.capture.handler import CallbackHandler
-    from langgraph_observe.capture.tracker import Run
+    from langgraph_observe.capture.run import Run
     from langgraph_observe.records import Link
 
 DEFAULT_NAME: Final = "LangGraph"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from langgraph.callbacks import GraphInterruptEvent, GraphResumeEvent
     from typing_extensions import Unpack
 
-    from langgraph_observe.capture.tracker import Run
+    from langgraph_observe.capture.run import Run
     from langgraph_observe.observer import Options
     from langgraph_observe.records import Processor, Prompt, Sink, Usage
 
@@ -83,6 +83,13 @@ class CallbackHandler(GraphCallbackHandler):
 
     # With nobody to tell, LangChain need not call.
     ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_custom_event = ignore_retry = _silent
+
+    def __eq__(self, other: object) -> bool:
+        """LangChain puts equal handlers into a list once: two of one Observer would tell the same."""
+        return isinstance(other, CallbackHandler) and other.observer is self.observer
+
+    def __hash__(self) -> int:
+        return hash(self.observer)
 
     def __copy__(self) -> CallbackHandler:
         return self

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, NodeTimeoutError, ParentCommand
 
 from langgraph_observe.capture.payload import Snapshot, qualified
+from langgraph_observe.payloads import text
 from langgraph_observe.records import Failure, Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import CodeType, TracebackType
 
     from langgraph_observe.records import Outcome
@@ -106,17 +107,18 @@ def name_of(serialized: Mapping[str, Any] | None, given: object, fallback: str) 
     return fallback
 
 
-def user_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
-    """Tags that people gave, without those by which LangChain numbers its steps."""
-    return tuple(tag for tag in tags or () if not tag.startswith(_FRAMEWORK_TAGS))
+def user_tags(tags: object) -> tuple[str, ...]:
+    """Tags that people gave, without those by which LangChain numbers its steps. What is no list of texts gives none."""
+    several = tags if isinstance(tags, (list, tuple, set, frozenset)) else ()
+    return tuple(tag for tag in several if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS))
 
 
 def given(metadata: Mapping[str, Any], *keys: str) -> str | None:
     """The first of these keys that says something, as text. Langfuse's own names come first where both are given."""
     for key in keys:
         value = metadata.get(key)
-        if value is not None and value != "":
-            return str(value)
+        if value is not None and (told := text(value)):
+            return told
     return None
 
 
@@ -128,9 +130,12 @@ def user_metadata(metadata: Mapping[str, Any]) -> dict[str, object]:
 def prompt_of(metadata: Mapping[str, Any]) -> Prompt | None:
     """A Langfuse prompt client under `langfuse_prompt`: linked unless it is the fallback text."""
     prompt = metadata.get("langfuse_prompt")
-    name, version = getattr(prompt, "name", None), getattr(prompt, "version", None)
-    if isinstance(name, str) and isinstance(version, int) and not getattr(prompt, "is_fallback", False):
-        return Prompt(name, version)
+    try:
+        match prompt:
+            case object(name=str() as name, version=int() as version) if not getattr(prompt, "is_fallback", False):
+                return Prompt(name, version)
+    except Exception:  # anything may stand there, with properties of its own
+        return None
     return None
 
 

@@ -7,8 +7,6 @@ collector in the middle of any other. Whoever takes a run out of the table ends 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -18,14 +16,14 @@ from langgraph.errors import NodeTimeoutError
 
 from langgraph_observe.capture import naming
 from langgraph_observe.capture.context import Scope
-from langgraph_observe.capture.payload import Memory, View
+from langgraph_observe.capture.run import IDS, Ids, Run
 from langgraph_observe.records import Finished, Link, Noted, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langgraph_observe.observer import Observer, Options
-    from langgraph_observe.records import Failure, Kind, Outcome, Payload, Prompt
+    from langgraph_observe.records import Kind, Outcome, Payload
 
 PENDING: Final = 1_024
 """Interrupted threads remembered, so that a resume can be linked to what it resumes."""
@@ -33,130 +31,6 @@ GHOSTS: Final = 256
 """Ended runs remembered, so that a child that starts late is still put into their trace."""
 OPEN_ROOTS: Final = 10_000
 """Roots open at once. Beyond it the oldest, surely forgotten by their consumers, are abandoned."""
-
-
-class Run:
-    """An open run: what its end needs, and what its children inherit."""
-
-    __slots__ = (
-        "agent", "attempts", "checkpoint_ns", "children", "chunks", "dropped", "first_ns", "goto", "graph", "held", "home", "id",
-        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "paused", "pregel", "prompt", "record", "root", "scope",
-        "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "timeout", "trace_id", "trace_name", "user_id", "view",
-        "wall_ns", "watch",
-    )  # fmt: skip
-
-    def __init__(self, key: int, parent: Run | None, now: int) -> None:
-        self.key = key
-        self.parent = parent
-        """The run it hangs under, ended or not."""
-        self.keeper = parent
-        """The open run whose end looks after this one."""
-        self.root: Run = parent.root if parent else self
-        self.started_ns = now
-        self.first_ns: int | None = None
-        self.chunks = 0
-        self.children: dict[int, Run] = {}
-        self.goto: tuple[str, ...] = ()
-        self.sends: frozenset[str] = frozenset()
-        """Of a node: the nodes that it sent tasks to."""
-        self.paused: str | None = None
-        """Of a graph: why it, or a node of it, was interrupted."""
-        self.outcome: Outcome | None = None
-        self.record: Started | None = None
-        self.prompt: Prompt | None = None
-        """Told by a template inside; the next model inside takes it."""
-        self.pregel: Any = None
-        self.view: View | None = None
-        self.scope: Scope | None = None
-        self.kind: Kind = "chain"
-        self.watch: Callable[[object], None] | None = None
-        self.task = asyncio.current_task() if asyncio._get_running_loop() else None  # noqa: SLF001 - the cheap test, exported
-        if parent is None:
-            self.inherit_nothing(now)
-        else:
-            self.inherit(parent)
-
-    def inherit_nothing(self, now: int) -> None:
-        """A root."""
-        self.memory: Memory | None = Memory()
-        self.wall_ns = time.time_ns() - now
-        self.dropped = False
-        self.home: Run | None = None
-        """The nearest graph run that it is, or is inside of."""
-        self.id = self.span_id = self.trace_id = ""
-        self.graph: str | None = None
-        self.node: str | None = None
-        self.agent: str | None = None
-        self.step: int | None = None
-        self.checkpoint_ns: str | None = None
-        self.thread_id: str | None = None
-        self.session_id: str | None = None
-        self.user_id: str | None = None
-        self.trace_name: str | None = None
-        self.tags: tuple[str, ...] = ()
-        self.labels: Mapping[str, str] = {}
-        self.metadata: Mapping[str, object] = {}
-
-    def inherit(self, parent: Run) -> None:
-        """A child. Session, user, tags and thread come from the tree, never from context variables."""
-        self.memory, self.wall_ns, self.dropped, self.home = parent.memory or Memory(), parent.wall_ns, parent.dropped, parent.home
-        self.id, self.span_id, self.trace_id = parent.id, parent.span_id, parent.trace_id
-        self.graph, self.node, self.agent, self.step = parent.graph, parent.node, parent.agent, parent.step
-        self.thread_id, self.session_id, self.user_id = parent.thread_id, parent.session_id, parent.user_id
-        self.trace_name, self.tags, self.labels, self.metadata = parent.trace_name, parent.tags, parent.labels, parent.metadata
-        self.checkpoint_ns = parent.checkpoint_ns
-
-    def become_graph(self, pregel: Any) -> None:
-        """Its children are nodes: count their attempts, compare their states, remember who sent whom."""
-        self.view = View(self.home.view if self.home else None)
-        self.home = self
-        self.pregel = pregel
-        self.attempts: dict[str, int] = {}
-        self.held: list[tuple[Run, dict[str, Any]]] = []
-        self.timeout: tuple[str, Failure] | None = None
-        """The node whose time limit ended the graph."""
-        self.senders: list[tuple[int, frozenset[str], Link]] = []
-        """Nodes of the last two steps: step, whom they sent tasks to, themselves."""
-
-    def release(self) -> None:
-        """Keep what a late child inherits; let go of payloads, graphs and tasks."""
-        self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
-        self.children = {}
-
-
-def _explain(node: Run, fields: dict[str, Any]) -> None:
-    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48)."""
-    graph = node.home
-    if graph is None or graph.outcome != "error":
-        return
-    if graph.timeout is not None and graph.timeout[0] == node.node:
-        fields |= {"outcome": "error", "reason": "timeout", "failure": graph.timeout[1]}
-    else:
-        fields["reason"] = "sibling_failed"
-
-
-class Ids:
-    """W3C ids from a generator of our own: a program that seeds `random` would get the same traces every day."""
-
-    def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311 - identifiers, no secrets
-
-    def trace_id(self) -> str:
-        """32 hex digits, never all zero."""
-        return f"{self._random.getrandbits(128) or 1:032x}"
-
-    def span_id(self) -> str:
-        """16 hex digits, never all zero."""
-        return f"{self._random.getrandbits(64) or 1:016x}"
-
-    def reseed(self) -> None:
-        """After a fork: the child must not go on where its parent is."""
-        self._random.seed()
-
-
-IDS: Final = Ids()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=IDS.reseed)
 
 
 class Tracker:
@@ -191,7 +65,8 @@ class Tracker:
     def open(self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
         """A new run with what it inherits. None if its start was delivered before (the handler is bound twice)."""
         key = run_id.int
-        if key in self._runs:
+        if (known := self._runs.get(key)) is not None:
+            known.bound += 1
             return None
         run = Run(key, self._parent(parent_run_id, metadata), self._clock())
         while run.keeper is not None and run.keeper.outcome is not None:
@@ -386,7 +261,9 @@ class Tracker:
         record = run.record
         if record is not None and not run.dropped:
             first = None if run.first_ns is None else (run.first_ns - run.started_ns) / 1e9
-            self._emit(Finished(run=record, first_token_seconds=first, chunks=run.chunks or None, goto=run.goto, **fields))
+            self._emit(
+                Finished(run=record, first_token_seconds=first, chunks=run.chunks // run.bound or None, goto=run.goto, **fields)
+            )
         run.release()
         self._ghosts.append(run)
 
@@ -448,3 +325,14 @@ class Tracker:
                 self._abandon(root, "closed")
             if len(self._runs) == before:
                 break
+
+
+def _explain(node: Run, fields: dict[str, Any]) -> None:
+    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48)."""
+    graph = node.home
+    if graph is None or graph.outcome != "error":
+        return
+    if graph.timeout is not None and graph.timeout[0] == node.node:
+        fields |= {"outcome": "error", "reason": "timeout", "failure": graph.timeout[1]}
+    else:
+        fields["reason"] = "sibling_failed"
