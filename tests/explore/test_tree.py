@@ -64,6 +64,14 @@ def test_the_tree_as_text():
     assert str(trace(*RUN)) == PICTURE
 
 
+def test_a_model_s_own_name_stands_by_that_of_its_class():
+    one = finished("1", kind="model", name="ChatOpenAI", model="gpt-4.1\x1b[31m")
+    same = finished("2", kind="model", name="gpt-4.1", model="gpt-4.1")
+
+    assert "model ChatOpenAI · gpt-4.1\\x1b[31m · 250 ms" in str(trace(one))
+    assert "model gpt-4.1 · 250 ms" in str(trace(same))
+
+
 def test_the_tree_in_a_notebook_is_its_text_too():
     assert repr(trace(*RUN)) == PICTURE
 
