@@ -11,10 +11,88 @@ import json
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import certifi
+import pytest
+from anthropic import AnthropicError
+from langchain_anthropic import ChatAnthropic
+from langchain_openai import ChatOpenAI
+from openai import OpenAIError
+
+from langgraph_observe import CallbackHandler
+from langgraph_observe.process.price import price
+from langgraph_observe.testing import strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from langchain_core.runnables import Runnable
+
+    from langgraph_observe.records import Finished, Record, Started
+
+STREAMS = ("stream", "astream")
+WHOLES = ("invoke", "ainvoke", "batch")
+QUESTION = "What is it?"
+
+
+@pytest.fixture(autouse=True)
+def one_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each client reads all of certifi's authorities, twice, 40 ms; nobody here speaks TLS."""
+    first, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----")
+    file = tmp_path_factory.mktemp("tls") / "one.pem"
+    file.write_text(first + end, "utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+
+
+def gpt(server: Server, **more: Any) -> ChatOpenAI:
+    return ChatOpenAI(
+        **{"model": "gpt-5.2", "base_url": server.url, "api_key": "none", "max_retries": 0, "stream_usage": True} | more
+    )
+
+
+def claude(server: Server, **more: Any) -> ChatAnthropic:
+    return ChatAnthropic(**{"model": "claude-sonnet-4-5", "base_url": server.url, "api_key": "none", "max_retries": 0} | more)
+
+
+async def ask(model: Runnable[Any, Any], way: str, config: Any) -> None:
+    """Call the model in this way, once."""
+    match way:
+        case "invoke":
+            model.invoke(QUESTION, config)
+        case "stream":
+            list(model.stream(QUESTION, config))
+        case "ainvoke":
+            await model.ainvoke(QUESTION, config)
+        case "astream":
+            [_ async for _ in model.astream(QUESTION, config)]
+        case "batch":
+            model.batch([QUESTION], config)
+
+
+async def call(model: Runnable[Any, Any], way: str, **options: Any) -> Finished:
+    """Ask once; the record of how it ended. `options` are those of `price`."""
+    seen: list[Record] = []
+    with strict():
+        await ask(model, way, {"callbacks": [CallbackHandler(seen.append, process=[price(**options)])]})
+    return ended(seen)
+
+
+async def failure(model: Runnable[Any, Any], way: str) -> Finished:
+    """Ask once, in vain."""
+    seen: list[Record] = []
+    with strict(), pytest.raises((OpenAIError, AnthropicError)):
+        await ask(model, way, {"callbacks": [CallbackHandler(seen.append, process=[price()])]})
+    return ended(seen)
+
+
+def ended(seen: list[Record]) -> Finished:
+    """The end of the one run that was seen, whose beginning was seen before."""
+    start: Started
+    start, end = seen
+    assert end.run is start
+    return end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +112,32 @@ class Reply:
     """Other than 200: an error instead of an answer."""
     breaks_after: int | None = None
     """Streaming: after so many words, an error event; the connection ends."""
+    stalls_after: int | None = None
+    """After so many words, silence until the server is closed; not streaming, at once."""
 
 
 @dataclass
 class Server:
-    """A running server. `requests` holds the bodies it was sent."""
+    """A running server. `requests` holds the bodies it was sent; `asked` is set once there is one."""
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
 
 
 @contextlib.contextmanager
 def serve(handler: type[_Handler], reply: Reply, path: str) -> Iterator[Server]:
     requests: list[dict[str, Any]] = []
-    bound = type(handler.__name__, (handler,), {"reply": reply, "requests": requests})
+    asked, over = threading.Event(), threading.Event()
+    bound = type(handler.__name__, (handler,), {"reply": reply, "requests": requests, "asked": asked, "over": over})
     http = ThreadingHTTPServer(("127.0.0.1", 0), bound)
     http.daemon_threads = True
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield Server(f"http://127.0.0.1:{http.server_address[1]}{path}", requests)
+        yield Server(f"http://127.0.0.1:{http.server_address[1]}{path}", requests, asked)
     finally:
+        over.set()
         http.shutdown()
         http.server_close()
         thread.join()
@@ -73,6 +156,8 @@ def anthropic(reply: Reply) -> contextlib.AbstractContextManager[Server]:
 class _Handler(BaseHTTPRequestHandler):
     reply: Reply
     requests: list[dict[str, Any]]
+    asked: threading.Event
+    over: threading.Event
 
     def log_message(self, *args: object) -> None:
         """Quiet."""
@@ -80,10 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.requests.append({"path": self.path, **body})
+        self.asked.set()
         if self.reply.status != 200:
             self._json(self.reply.status, self.error())
         elif body.get("stream"):
-            self._stream(self.events(body))
+            with contextlib.suppress(ConnectionError):  # the client went away
+                self._stream(self.events(body))
+        elif self.reply.stalls_after is not None:
+            self.over.wait()
         else:
             self._json(200, self.whole(body))
 
@@ -142,6 +231,9 @@ class _OpenAI(_Handler):
         for number, word in enumerate(() if self.reply.tool_call else self.reply.words):
             if number == self.reply.breaks_after:
                 yield None, self.error()
+                return
+            if number == self.reply.stalls_after:
+                self.over.wait()
                 return
             yield chunk({"content": word})
         yield chunk({}, self.reply.finish)
@@ -203,6 +295,9 @@ class _Anthropic(_Handler):
         for number, word in enumerate(self.reply.words):
             if number == self.reply.breaks_after:
                 yield "error", self.error()
+                return
+            if number == self.reply.stalls_after:
+                self.over.wait()
                 return
             delta = {"type": "text_delta", "text": word}
             yield "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}

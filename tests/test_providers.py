@@ -2,120 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import certifi
 import genai_prices
 import pytest
-from anthropic import AnthropicError
-from langchain_anthropic import ChatAnthropic
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_openai import ChatOpenAI
-from openai import OpenAIError
-from providers import Reply, Server, anthropic, openai
+from langchain_core.caches import InMemoryCache
+from providers import (
+    STREAMS,
+    WHOLES,
+    Reply,
+    anthropic,
+    call,
+    claude,
+    gpt,
+    one_certificate,  # noqa: F401 - a fixture, used by being here
+    openai,
+)
+from ways import WAYS
 
-from langgraph_observe.capture.tokens import estimate
-from langgraph_observe.capture.usage import answer
+from langgraph_observe import CallbackHandler
 from langgraph_observe.process.price import price
-from langgraph_observe.records import Finished, Lazy, Message, Payload, Started, Usage
+from langgraph_observe.records import Finished, Usage, totals
+from langgraph_observe.testing import strict
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.outputs import LLMResult
+    from pathlib import Path
+
+    from langgraph_observe.records import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model 'claude:DeprecationWarning")  # Anthropic's SDK, on its models' ends
 
-WAYS = ("invoke", "stream", "ainvoke", "astream")
-STREAMS = ("stream", "astream")
 LISTED = f"genai-prices {genai_prices.__version__}"
-
-
-@pytest.fixture(autouse=True)
-def one_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Each client reads all of certifi's authorities, twice, 40 ms; nobody here speaks TLS."""
-    first, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----")
-    file = tmp_path_factory.mktemp("tls") / "one.pem"
-    file.write_text(first + end, "utf-8")
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-
-
-class Recorder(BaseCallbackHandler):
-    """What capture's handler does with a model call, and no more."""
-
-    run_inline = True
-
-    def __init__(self, **options: Any) -> None:
-        self.process = price(**options)
-        self.finished: list[Finished] = []
-
-    def on_chat_model_start(self, serialized: dict[str, Any], messages: Any, *, metadata: dict[str, Any], **kwargs: Any) -> None:
-        self.started = Started(
-            id="1", root_id="1", trace_id="0" * 32, span_id="0" * 16, kind="model", name="m", at_ns=time.time_ns(),
-            model=metadata["ls_model_name"], provider=metadata["ls_provider"], base_url=serialized["kwargs"].get("openai_api_base"),
-            input=Payload([Message({"role": "user", "content": message.text}) for message in messages[0]]),
-        )  # fmt: skip
-
-    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        found, text = answer(response), response.generations[0][0].text
-        output = Payload(Message({"role": "assistant", "content": text}))
-        guess = () if found.usage else (lambda _: estimate(self.started, output),)
-        measured: Lazy[Usage | None] = Lazy(found.usage, *guess)
-        self._record(
-            outcome="ok", measured=measured, model=found.model, response_id=found.response_id, finish_reasons=found.finish_reasons
-        )
-
-    def on_llm_error(self, error: BaseException, *, response: LLMResult | None = None, **kwargs: Any) -> None:
-        found = answer(response)
-        self._record(outcome="error", measured=Lazy(found.usage), model=found.model, finish_reasons=found.finish_reasons)
-
-    def _record(self, **about: Any) -> None:
-        record = Finished(run=self.started, seconds=0, **about)
-        self.process(record)
-        self.finished.append(record)
-
-
-async def call(model: BaseChatModel, way: str, **options: Any) -> Finished:
-    """Ask once; the one record of it."""
-    recorder = Recorder(**options)
-    await ask(model, way, recorder)
-    (record,) = recorder.finished
-    return record
-
-
-async def ask(model: BaseChatModel, way: str, recorder: Recorder) -> None:
-    config: Any = {"callbacks": [recorder]}
-    match way:
-        case "invoke":
-            model.invoke("What is it?", config)
-        case "stream":
-            list(model.stream("What is it?", config))
-        case "ainvoke":
-            await model.ainvoke("What is it?", config)
-        case "astream":
-            [_ async for _ in model.astream("What is it?", config)]
-
-
-async def failure(model: BaseChatModel, way: str) -> Finished:
-    """Ask once, in vain."""
-    recorder = Recorder()
-    with pytest.raises((OpenAIError, AnthropicError)):
-        await ask(model, way, recorder)
-    (record,) = recorder.finished
-    return record
-
-
-def gpt(server: Server, **more: Any) -> ChatOpenAI:
-    return ChatOpenAI(
-        **{"model": "gpt-5.2", "base_url": server.url, "api_key": "none", "max_retries": 0, "stream_usage": True} | more
-    )
-
-
-def claude(server: Server, **more: Any) -> ChatAnthropic:
-    return ChatAnthropic(**{"model": "claude-sonnet-4-5", "base_url": server.url, "api_key": "none", "max_retries": 0} | more)
 
 
 def said(**over: Any) -> dict[str, Any]:
@@ -151,7 +70,7 @@ async def test_openai_cached_and_reasoning_tokens_in_every_tier(protocol: str, t
     assert record.finish_reasons == (("completed",) if responses else ("stop",))
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("way", WHOLES)
 async def test_openai_n_choices_are_one_bill(way: str):
     with openai(Reply(usage=said())) as server:
         record = await call(gpt(server, n=3), way)
@@ -242,18 +161,24 @@ async def test_anthropic_a_stream_without_usage_is_estimated(way: str):
     assert (record.usage.method or "").endswith("×1.18")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("status", [401, 429, 500])
-@pytest.mark.parametrize(("serve", "model"), [(openai, gpt), (anthropic, claude)], ids=["openai", "anthropic"])
-async def test_a_refused_call_has_used_nothing_that_we_know_of(serve: Any, model: Any, status: int, way: str):
-    with serve(Reply(status=status)) as server:
-        record = await failure(model(server), way)
-    assert (record.outcome, record.usage, record.model, record.finish_reasons) == ("error", None, None, ())
+@pytest.mark.parametrize("way", WHOLES)
+async def test_a_hit_in_langchains_cache_costs_nothing(way: str):
+    with openai(Reply(usage=said())) as server:
+        model = gpt(server, cache=InMemoryCache())
+        first, second = await call(model, way), await call(model, way)
+    assert len(server.requests) == 1
+    assert first.usage is not None
+    assert (first.cached, first.usage.cost, first.usage.cost_source) == (False, Decimal("0.00252"), LISTED)
+    assert second.cached
+    assert second.usage == replace(first.usage, cost=Decimal(0), cost_source="cache")
+    assert totals([first, second]).cost == Decimal("0.00252")
+    assert totals([first, second]).input_tokens == 1000
 
 
-@pytest.mark.parametrize("way", STREAMS)
-@pytest.mark.parametrize(("serve", "model"), [(openai, gpt), (anthropic, claude)], ids=["openai", "anthropic"])
-async def test_a_stream_that_breaks_off_has_no_usage(serve: Any, model: Any, way: str):
-    with serve(Reply(usage=said(input_tokens=1, output_tokens=1), breaks_after=2)) as server:
-        record = await failure(model(server), way)
-    assert (record.outcome, record.usage) == ("error", None)
+def test_each_call_of_a_batch_is_billed():
+    seen: list[Record] = []
+    with openai(Reply(usage=said())) as server, strict():
+        gpt(server).batch(["one", "two", "three"], {"callbacks": [CallbackHandler(seen.append, process=[price()])]})
+    assert totals(record for record in seen if isinstance(record, Finished)) == Usage(
+        input_tokens=3000, output_tokens=300, cache_read_tokens=1200, reasoning_tokens=192, cost=Decimal("0.00756")
+    )

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, CallbackManager
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
@@ -34,29 +33,19 @@ DEFAULT_NAME: Final = "LangGraph"
 PUSH: Final = "__pregel_push"
 _AGENT: Final = "langchain_create_agent"
 _ATTRIBUTE: Final = "_langgraph_observe_handler"
-_DEPTH: Final = 8
-_MANAGERS: Final = frozenset({CallbackManager.on_chain_start.__code__, AsyncCallbackManager.on_chain_start.__code__})
 _STREAMS: Final = frozenset({Pregel.stream.__code__, Pregel.astream.__code__})
 _UNSEEN: Final = SimpleNamespace(nodes={}, config=None, builder=None)
 
 
-def starting(told: Mapping[str, Any], *, root: bool) -> tuple[Any, Mapping[str, Any]] | None:
+def starting(starter: FrameType | None, told: Mapping[str, Any], *, root: bool) -> tuple[Any, Mapping[str, Any]] | None:
     """The graph whose `stream` is starting this very run, and its `configurable`; None if no graph is.
 
-    Nothing that a callback is told says whether a run is a graph's: metadata is inherited, the name is free. But an inline
-    handler runs below the caller, whose code object is exact. Should LangGraph move it, a root's metadata still tells.
+    Nothing that a callback is told says whether a run is a graph's: metadata is inherited, the name is free. The frame of
+    the starter says it. Should LangGraph move it, a root's metadata still tells.
     """
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the documented way to the caller's frame
-    for _ in range(_DEPTH):
-        if frame is None:
-            break
-        if frame.f_code in _MANAGERS:
-            caller = frame.f_back
-            if caller is not None and caller.f_code in _STREAMS:
-                seen = caller.f_locals
-                return seen["self"], (seen.get("config") or {}).get("configurable") or {}
-            break
-        frame = frame.f_back
+    if starter is not None and starter.f_code in _STREAMS:
+        seen = starter.f_locals
+        return seen["self"], (seen.get("config") or {}).get("configurable") or {}
     return (_UNSEEN, {}) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
 
 
@@ -114,7 +103,7 @@ def senders(run: Run, name: str) -> list[Link]:
     graph = run.home
     if graph is None or run.step is None:
         return []
-    before = [(sends, link) for step, sends, link in graph.senders if step == run.step - 1]
+    before = graph.senders.get(run.step - 1, [])
     told = [link for sends, link in before if name in sends]
     return told or ([before[0][1]] if len(before) == 1 else [])
 

@@ -14,7 +14,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.callbacks import GraphCallbackHandler
 
 from langgraph_observe import observer as own
-from langgraph_observe.capture import graph, naming, payload, tokens, usage
+from langgraph_observe.capture import caller, graph, naming, payload, tokens, usage
 from langgraph_observe.observer import Observer, default
 from langgraph_observe.payloads import REDACTION_FAILED, UNREADABLE, Lazy, Payload
 from langgraph_observe.records import Failure
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from langgraph_observe.capture.run import Run
     from langgraph_observe.observer import Options
-    from langgraph_observe.records import Processor, Prompt, Sink, Usage
+    from langgraph_observe.records import Outcome, Processor, Prompt, Sink, Usage
 
 Method = TypeVar("Method", bound="Callable[..., None]")
 HANDLED_TOOL_ERROR = "handled_tool_error"
@@ -71,18 +71,17 @@ class CallbackHandler(GraphCallbackHandler):
         policy = options.get("payloads", "delta")
         self._payloads = self.observer.payloads and policy != "none"
         self._delta = policy == "delta"
-
-    @property
-    def _silent(self) -> bool:
-        return not self.observer.sinks
+        if not self.observer.sinks:  # with nobody to tell, LangChain need not call
+            self.ignore_chain = self.ignore_llm = self.ignore_chat_model = self.ignore_agent = self.ignore_retriever = True
+            self.ignore_custom_event = self.ignore_retry = True
 
     @property
     def raise_error(self) -> bool:  # type: ignore[override]  # a plain attribute there
         """Only in strict mode, which is for tests."""
         return own.strict
 
-    # With nobody to tell, LangChain need not call.
-    ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_custom_event = ignore_retry = _silent
+    # Properties there. LangChain reads one for every event, every token of a stream: a plain attribute costs a tenth.
+    ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_custom_event = ignore_retry = False
 
     def __eq__(self, other: object) -> bool:
         """LangChain puts equal handlers into a list once: two of one Observer would tell the same."""
@@ -117,11 +116,13 @@ class CallbackHandler(GraphCallbackHandler):
             run.parent is None or namespace != run.parent.checkpoint_ns
         ):
             self._node(run, name, inputs, tags, told, namespace)
-        elif (starting := graph.starting(told, root=run.parent is None)) is not None:
+        elif (starting := graph.starting(starter := caller.starter(), told, root=run.parent is None)) is not None:
             self._graph(run, name, inputs, tags, told, *starting)
         elif run.parent is not None and run.parent.kind == "node" and name == run.parent.node:
             self.tracker.silent(run)  # the runnable that a node consists of, under the node's own name: the same run again
         else:
+            if caller.falls_back(starter):
+                self.tracker.falling_back(run)
             if run.parent is not None and (prompt := naming.prompt_of(told)) is not None:
                 run.parent.prompt = prompt
             told_later = "defers_inputs" in kwargs
@@ -170,13 +171,18 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.take(run_id)) is None:
             return
         graph.route(run, outputs)
-        late = self._whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
+        streamed = _told_later(run, kwargs)
+        late = self._whole(run, kwargs["inputs"]) if streamed else None
         if run.kind == "node":
             output = self._node_payload(run, str(run.node), outputs, "process_outputs")
         else:
             output = self._state(run, outputs, None) if run.home is run else self._whole(run, outputs)
-        reason = run.paused if run.home is run else None
-        self.tracker.finish(run, "interrupted" if reason else "ok", reason, input=late, output=output)
+        outcome: Outcome = "ok"
+        if (reason := run.paused if run.home is run else None) is not None:
+            outcome = "interrupted"
+        elif streamed and caller.broke_off():
+            outcome, reason = "cancelled", "stream_closed"
+        self.tracker.finish(run, outcome, reason, input=late, output=output)
 
     @_safely
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -227,13 +233,17 @@ class CallbackHandler(GraphCallbackHandler):
             tools=self._whole(run, offered) if offered else None, input=self._built(_conversation, run, messages),
         )  # fmt: skip
 
-    @_safely
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
-        """A piece of a streamed answer. No work here beyond a counter and the first one's time."""
+        """A piece of a streamed answer. No work here beyond a counter and the first one's time; a counter needs no guard."""
         if (run := self.tracker.get(run_id)) is not None:
             run.chunks += 1
-            if run.first_ns is None and (token or usage.has_content(chunk)):
-                self.tracker.token(run)
+            if run.first_ns is None:
+                self._first(run, token, chunk)
+
+    @_safely
+    def _first(self, run: Run, token: Any, chunk: Any) -> None:
+        if token or usage.has_content(chunk):
+            self.tracker.token(run)
 
     @_safely
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:

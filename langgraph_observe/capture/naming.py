@@ -204,8 +204,14 @@ def _stack(error: BaseException) -> str:
             break
         frames = [f'  File "{code.co_filename}", line {line}, in {code.co_qualname}' for code, line in _frames(seen.__traceback__)]
         lines[:0] = [*frames[-_FRAMES:], qualified(type(seen))]
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+        seen = seen.__cause__ or _mistaken(seen) or (None if seen.__suppress_context__ else seen.__context__)
     return "\n".join(lines)[-_STACK_CHARS:]
+
+
+def _mistaken(error: BaseException) -> BaseException | None:
+    """LangChain takes a cancellation raised inside a model for its answer, and fails on reading that (trap t46)."""
+    read = error.obj if isinstance(error, AttributeError) else None
+    return read if isinstance(read, BaseException) and issubclass(type(read), asyncio.CancelledError) else None
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[CodeType, int]]:

@@ -99,8 +99,8 @@ class Run:
         self.held: list[tuple[Run, dict[str, Any]]] = []
         self.timeout: tuple[str, Failure] | None = None
         """The node whose time limit ended the graph."""
-        self.senders: list[tuple[int, frozenset[str], Link]] = []
-        """Nodes of the last two steps: step, whom they sent tasks to, themselves."""
+        self.senders: dict[int, list[tuple[frozenset[str], Link]]] = {}
+        """Nodes by step, of the last two: whom they sent tasks to, themselves."""
 
     def release(self) -> None:
         """Keep what a late child inherits; let go of payloads, graphs and tasks."""

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import NodeTimeoutError
 
 from langgraph_observe.capture import naming
@@ -44,6 +45,7 @@ class Tracker:
         self._ids = ids or IDS
         self._runs: dict[int, Run] = {}
         self._nodes: dict[str, Run] = {}
+        self._fallbacks: dict[int, Run] = {}
         self._roots: dict[int, Run] = {}
         self._pending: dict[str, tuple[str | None, Link]] = {}
         self._ghosts: deque[Run] = deque(maxlen=GHOSTS)
@@ -81,6 +83,23 @@ class Tracker:
         return run
 
     def _parent(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
+        told = self._told(parent_run_id, metadata)
+        return (self._fallbacks and self._tried_by(told)) or told
+
+    def _tried_by(self, told: Run | None) -> Run | None:
+        """The fallback run that makes this attempt, which only LangChain's context tells: what is told is the run above it."""
+        callbacks = (var_child_runnable_config.get() or {}).get("callbacks")
+        current = getattr(callbacks, "parent_run_id", None)
+        found = above = self._fallbacks.get(current.int) if current is not None else None
+        while above is not None and above.key in self._fallbacks:
+            above = above.parent
+        return found if above is told else None
+
+    def falling_back(self, run: Run) -> None:
+        """The run is a `with_fallbacks`, and what it tries will be told the run above as its parent (trap t27)."""
+        self._fallbacks[run.key] = run
+
+    def _told(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
         """The parent by its id, open or just ended; for a call that was given callbacks of its own, the node it is made in."""
         if parent_run_id is None:
             namespace = metadata.get(naming.NAMESPACE)
@@ -142,8 +161,9 @@ class Tracker:
         """What a child says beyond its tree's. Mostly nothing, and then it shares its parent's."""
         if new := [tag for tag in naming.user_tags(tags) if tag not in parent.tags]:
             run.tags = (*parent.tags, *new)
-        given = metadata.keys() - naming.INTERNAL
-        if given and any(key not in parent.metadata or parent.metadata[key] is not metadata[key] for key in given):
+        if not naming.INTERNAL.issuperset(metadata) and any(
+            key not in parent.metadata or parent.metadata[key] is not metadata[key] for key in metadata.keys() - naming.INTERNAL
+        ):
             run.metadata = {**parent.metadata, **naming.user_metadata(metadata)}
 
     def _enter(self, run: Run, record: Started) -> None:
@@ -202,9 +222,12 @@ class Tracker:
         return True
 
     def resume(self, run: Run, checkpoint_id: str) -> bool:
-        """The graph goes on from where a human was asked. False for any other restart (trap t58)."""
+        """The graph goes on from where a human was asked, who may have edited the state since, which makes another checkpoint.
+
+        False for any other restart (trap t58).
+        """
         found = self._pending.get(run.thread_id) if run.thread_id else None
-        if found is None or found[0] != checkpoint_id:
+        if found is None or not (found[0] == checkpoint_id or (run.record is not None and found[1] in run.record.links)):
             return False
         self._pending.pop(str(run.thread_id), None)
         return True
@@ -216,6 +239,7 @@ class Tracker:
     ) -> None:
         """End a run that was taken from the table. `fields` are those of `Finished`."""
         run.outcome = outcome
+        self._fallbacks.pop(run.key, None)
         fields |= {"outcome": outcome, "reason": reason, "seconds": (self._clock() - run.started_ns) / 1e9}
         if run.children:
             self._sweep(run)
@@ -240,7 +264,8 @@ class Tracker:
             graph.paused = graph.paused or "interrupt"
         if run.step is not None:
             link = Link(run.trace_id, run.span_id, "triggered_by")
-            graph.senders = [sender for sender in graph.senders if sender[0] >= run.step - 1] + [(run.step, run.sends, link)]
+            graph.senders.setdefault(run.step, []).append((run.sends, link))
+            graph.senders.pop(run.step - 2, None)
 
     def _settle(self, graph: Run, error: BaseException | None) -> None:
         """Give the nodes that were cancelled their reason, now that it is known."""

@@ -129,8 +129,10 @@ def begun(run: Started) -> Attributes:
 
 def server(base_url: str | None) -> tuple[str | None, int | None]:
     """Host and port, never the user name, the password or the query that a URL may hold."""
+    if not base_url:  # all but models
+        return None, None
     try:
-        url = urlsplit(base_url or "")
+        url = urlsplit(base_url)
         return url.hostname, (url.port or _PORTS.get(url.scheme)) if url.hostname else None
     except ValueError:
         return None, None
