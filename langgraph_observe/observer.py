@@ -60,6 +60,7 @@ class Observer:
 
     def __init__(self, *sinks: Sink, process: Iterable[Processor] | None = None) -> None:
         self._sinks = sinks
+        self._names = dict(zip(map(id, sinks), _distinct([_name(sink) for sink in sinks]), strict=True))
         self._process = tuple(_default_process() if process is None else process)
         self._errors: Counter[str] = Counter()
         self._logged: set[tuple[str, type[BaseException]]] = set()
@@ -123,7 +124,7 @@ class Observer:
             try:
                 sink(record)
             except Exception as error:
-                self.failed(_name(sink), error)
+                self.failed(self._names[id(sink)], error)
         return record
 
     def span(self, run: Started) -> Span | None:
@@ -184,7 +185,7 @@ class Observer:
             call: Callable[..., object] | None = getattr(sink, method, None)
             return call(*arguments) if callable(call) else None
         except Exception as error:
-            self.failed(_name(sink), error)
+            self.failed(self._names[id(sink)], error)
             return None
 
     def health(self) -> dict[str, dict[str, int]]:
@@ -195,7 +196,7 @@ class Observer:
         report = {"capture": {"open": len(self._tracker) if self._tracker else 0, "errors": 0}}
         for sink in self._sinks:
             counts = self._ask(sink, "health")
-            report[_name(sink)] = {"errors": 0, **(counts if isinstance(counts, dict) else {})}
+            report[self._names[id(sink)]] = {"errors": 0, **(counts if isinstance(counts, dict) else {})}
         for name, errors in list(self._errors.items()):
             report.setdefault(name, {"errors": 0})["errors"] += errors
         return report
@@ -297,6 +298,13 @@ def _name(part: object) -> str:
     kind: Any = part if hasattr(part, "__qualname__") else type(part)
     room = (kind.__module__ or "").rpartition(".")[2]  # a built-in method, such as `seen.append`, has no module
     return f"{room}.{kind.__qualname__}".lstrip(".")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The same names; of those that stand there more than once, the second and later ones with their number."""
+    return [
+        name if (before := names[:position].count(name)) == 0 else f"{name}#{before + 1}" for position, name in enumerate(names)
+    ]
 
 
 @atexit.register

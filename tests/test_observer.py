@@ -138,6 +138,11 @@ def test_health_names_each_sink():
     assert health["deferred.Deferred"] == {"errors": 0, "queued": 0, "dropped": 0}
 
 
+def test_two_sinks_of_one_kind_do_not_hide_each_other():
+    health = Observer(Deferred(lambda _: None), Deferred(lambda _: None)).health()
+    assert {"deferred.Deferred", "deferred.Deferred#2"} < set(health)
+
+
 def test_redaction_comes_before_every_sink():
     seen = []
     MODEL.invoke(f"my key is {SECRET}", {"callbacks": [CallbackHandler(seen.append)], "metadata": {"api_key": SECRET}})

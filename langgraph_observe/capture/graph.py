@@ -153,7 +153,18 @@ def _in_context(graph: Any) -> bool:
 
 
 def _observed(graph: Any, config: Any) -> Any:
-    """The config with our handlers in it, but for those that are there, or around us, already."""
+    """The config with our handlers in it, but for those that are there, or around us, already.
+
+    Whatever is odd about it is for LangGraph to say, in its own words.
+    """
+    try:
+        return _joined(graph, config)
+    except Exception as error:
+        graph.__dict__[_ATTRIBUTE][-1].observer.failed("capture", error)
+        return config
+
+
+def _joined(graph: Any, config: Any) -> Any:
     given = (config or {}).get("callbacks")
     present = [*_handlers(given), *_handlers((var_child_runnable_config.get() or {}).get("callbacks"))]
     seen = {id(getattr(handler, "observer", None)) for handler in present}

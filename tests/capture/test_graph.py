@@ -157,6 +157,19 @@ def test_a_run_is_recorded_once_however_often_we_are_told(plain, seen, call):
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("config", ["nonsense", {"callbacks": 7}, 7, {"callbacks": "nonsense"}])
+def test_a_config_that_is_none_fails_in_langgraph_s_own_words(plain, seen, config):
+    from langgraph_observe import observer
+
+    def failure(graph):
+        with pytest.raises(Exception) as caught:
+            graph.invoke({"x": []}, config)
+        return type(caught.value), str(caught.value)
+
+    observer.strict = False
+    assert failure(observe(plain, seen.append)) == failure(plain)
+
+
 def test_two_observers_each_see_everything_once(plain):
     first, second = [], []
     observe(observe(plain, first.append), second.append).invoke({"x": []}, THREAD)

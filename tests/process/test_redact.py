@@ -62,7 +62,9 @@ WHOLE = {
     "gitlab": token("glpat-", 20, ALNUM + "_-"),
     "slack": token("xoxb-", 20, ALNUM + "-"),
     "slack app": token("xapp-", 20, ALNUM + "-"),
-    "jwt": st.tuples(*[token("", 10, ALNUM + "_-")] * 3).map(lambda p: f"eyJ{p[0]}.{p[1]}.{p[2]}"),
+    "jwt": st.tuples(*[token("", 10, ALNUM)] * 3).map(
+        lambda p: f"eyJ{p[0]}.{p[1]}.{p[2]}"
+    ),  # no _-: part of it would be another kind
     "private key": token("", 40, ALNUM + "+/\n").map(
         lambda body: f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"
     ),
