@@ -107,7 +107,8 @@ class Ingestion(SpanExporter):
         self.lost += count
         if problem not in self._said:
             self._said.add(problem)
-            log.warning("Langfuse at %s: %s. What is lost is counted, the agent goes on", httpx.URL(self._base_url).host, problem)
+            place = httpx.URL(self._base_url).netloc.decode().rpartition("@")[2]
+            log.warning("Langfuse at %s: %s. What is lost is counted, the agent goes on", place, problem)
 
     def _http(self) -> httpx.Client:
         """One client a process: a forked child must not share a connection, or a lock, with its parent."""

@@ -232,7 +232,11 @@ def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = N
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "langgraph-observe"}))
-    exporter = Bounded(OTLPSpanExporter(_traces(endpoint), headers=headers), name="the OTLP endpoint")
+    host, port = gen_ai.server(
+        endpoint or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    place = f"{host}:{port}" if host else "localhost"  # no more of the URL: it may hold a key
+    exporter = Bounded(OTLPSpanExporter(_traces(endpoint), headers=headers), name=f"the OTLP endpoint at {place}")
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     spans = Spans(tracer_provider=provider, content=content, on_close=provider.shutdown, health=lambda: {"lost": exporter.lost})
