@@ -70,7 +70,10 @@ class Tracker:
         if (known := self._runs.get(key)) is not None:
             known.bound += 1
             return None
-        run = Run(key, self._parent(parent_run_id, metadata), self._clock())
+        parent = self._parent(parent_run_id, metadata)
+        if self._fallbacks:
+            parent = self._tried_by(parent) or parent
+        run = Run(key, parent, self._clock())
         while run.keeper is not None and run.keeper.outcome is not None:
             run.keeper = run.keeper.parent
         self._runs[key] = run
@@ -83,8 +86,12 @@ class Tracker:
         return run
 
     def _parent(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
-        told = self._told(parent_run_id, metadata)
-        return (self._fallbacks and self._tried_by(told)) or told
+        """The parent by its id, open or just ended; for a call that was given callbacks of its own, the node it is made in."""
+        if parent_run_id is None:
+            namespace = metadata.get(naming.NAMESPACE)
+            return self._nodes.get(namespace) if namespace else None
+        key = parent_run_id.int
+        return self._runs.get(key) or next((ghost for ghost in list(self._ghosts)[::-1] if ghost.key == key), None)
 
     def _tried_by(self, told: Run | None) -> Run | None:
         """The fallback run that makes this attempt, which only LangChain's context tells: what is told is the run above it."""
@@ -98,14 +105,6 @@ class Tracker:
     def falling_back(self, run: Run) -> None:
         """The run is a `with_fallbacks`, and what it tries will be told the run above as its parent (trap t27)."""
         self._fallbacks[run.key] = run
-
-    def _told(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
-        """The parent by its id, open or just ended; for a call that was given callbacks of its own, the node it is made in."""
-        if parent_run_id is None:
-            namespace = metadata.get(naming.NAMESPACE)
-            return self._nodes.get(namespace) if namespace else None
-        key = parent_run_id.int
-        return self._runs.get(key) or next((ghost for ghost in list(self._ghosts)[::-1] if ghost.key == key), None)
 
     def start(
         self, run: Run, kind: Kind, name: str, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any], **own: Any

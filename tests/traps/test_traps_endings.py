@@ -53,6 +53,7 @@ def test_t01_a_cancelled_model_call_is_cancelled_with_its_node():
         "  node waiting cancelled (task_cancelled)\n"
         "    model Waiting cancelled (task_cancelled)"
     )
+    assert [end.run.kind for end in ends(seen)] == ["model", "node", "graph"]
     assert ends(seen, "Waiting")[0].usage is None
 
 

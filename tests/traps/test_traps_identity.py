@@ -85,20 +85,46 @@ def test_t15_a_run_told_twice_is_recorded_once(levels):
     assert len(seen) == 6
 
 
-def test_t20_after_an_awaited_call_the_current_span_is_the_caller_s(caplog):
-    sink, after = InContext(), []
+def test_t20_after_an_awaited_call_the_current_span_is_the_one_before_it(caplog):
+    sink, found, after = InContext(), [], []
+
+    async def think(_):
+        await MODEL.ainvoke("q")
+        return look(found)
 
     async def main():
         for _ in range(2):
-            await observe(linear(aspeak), sink).ainvoke(IN)
+            await observe(linear(think), sink).ainvoke(IN)
             after.append(trace.get_current_span().get_span_context().is_valid)
 
     with caplog.at_level(logging.DEBUG):
         asyncio.run(main())
 
+    assert found == [node.span_id for node in starts(sink.records, "think")]
     assert after == [False, False]
-    assert len({start.trace_id for start in starts(sink.records)}) == 2
     assert not [record for record in caplog.records if "context" in record.getMessage().lower()]
+
+
+def test_t20_a_call_awaited_after_another_is_a_trace_of_its_own():
+    sink = InContext()
+    config = {"callbacks": [CallbackHandler(sink)]}
+
+    async def main():
+        for _ in range(2):
+            await MODEL.ainvoke("q", config)
+
+    asyncio.run(main())
+    assert len({start.trace_id for start in starts(sink.records)}) == 2
+    assert [start.parent_span_id for start in starts(sink.records)] == [None, None]
+
+
+def test_t20_a_call_made_between_two_chunks_is_a_trace_of_its_own():
+    sink = InContext()
+    config = {"callbacks": [CallbackHandler(sink)]}
+    for _ in linear(one).stream(IN, config):
+        MODEL.invoke("q", config)
+
+    assert [start.parent_span_id for start in starts(sink.records) if start.parent_id is None] == [None, None]
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "ainvoke with an async node"])
@@ -124,6 +150,7 @@ def test_t27_what_a_fallback_tries_is_below_it(way):
 
     assert tree(seen) == ("chain RunnableWithFallbacks ok\n  model Broken error RuntimeError\n  model ScriptedModel ok 1+2 tokens")
     assert len({start.trace_id for start in starts(seen)}) == 1
+    assert not config["callbacks"][0].tracker._fallbacks
 
 
 def test_t27_fallbacks_inside_fallbacks_in_a_node_are_below_each_other_and_what_follows_is_not():

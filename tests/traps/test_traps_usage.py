@@ -87,11 +87,15 @@ def test_t26_the_first_token_is_the_first_content(model):
 
 @pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
 def test_t26_the_first_token_is_known_where_only_stream_events_tell_it():
-    seen = []
-    graph = observe(linear(("n", lambda _: {"x": [MODEL.invoke("q").text]})), seen.append)
+    class Quiet(ScriptedModel):
+        def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+            yield from super()._stream(messages)
+
+    seen, model = [], Quiet(respond=lambda _: "well said")
+    graph = observe(linear(("n", lambda _: {"x": [model.invoke("q").text]})), seen.append)
     assert list(graph.stream_events(IN, version="v3"))
 
-    assert ends(seen, "ScriptedModel")[0].first_token_seconds > 0
+    assert ends(seen, "Quiet")[0].first_token_seconds > 0
 
 
 def test_t26_an_empty_stream_has_no_first_token():
