@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from langgraph_observe.capture.run import Run
     from langgraph_observe.observer import Options
-    from langgraph_observe.records import Outcome, Processor, Prompt, Sink, Usage
+    from langgraph_observe.records import Link, Outcome, Processor, Prompt, Sink, Usage
 
 Method = TypeVar("Method", bound="Callable[..., None]")
 HANDLED_TOOL_ERROR = "handled_tool_error"
@@ -137,11 +137,10 @@ class CallbackHandler(GraphCallbackHandler):
         root = run.parent is None
         if root:  # `configurable` is not told to handlers but for thread_id and the like (trap t39)
             told = {**{key: given[key] for key in ("user_id", "session_id") if key in given}, **told}
-        links = (
-            self.tracker.resumed(naming.given(told, "thread_id"), told.get("checkpoint_id"))
-            if root and graph.continues(inputs)
-            else ()
-        )
+        links: tuple[Link, ...] = ()
+        if root:
+            thread_id, checkpoint_id = naming.given(told, "thread_id"), told.get("checkpoint_id")
+            links = self.tracker.resumed(thread_id, checkpoint_id, name, continues=graph.continues(inputs))
         self.tracker.start(
             run,
             "graph" if agent is None else "agent",
@@ -192,6 +191,7 @@ class CallbackHandler(GraphCallbackHandler):
         outcome, reason = naming.ending(error)
         if run.paused is not None and outcome == "cancelled":
             outcome, reason = "interrupted", run.paused  # closed by its consumer when it had asked a human (trap t56)
+            self.tracker.pause(run, run.paused, None)
         late = self._whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
         graph.handed_over(run, error)
         failure = naming.failure_of(error) if outcome == "error" else None

@@ -47,7 +47,7 @@ class Tracker:
         self._nodes: dict[str, Run] = {}
         self._fallbacks: dict[int, Run] = {}
         self._roots: dict[int, Run] = {}
-        self._pending: dict[str, tuple[str | None, Link]] = {}
+        self._pending: dict[str, tuple[str | None, Link, str | None]] = {}
         self._ghosts: deque[Run] = deque(maxlen=GHOSTS)
 
     def __len__(self) -> int:
@@ -186,12 +186,19 @@ class Tracker:
         self._nodes[namespace] = run
         return count
 
-    def resumed(self, thread_id: str | None, checkpoint_id: object) -> tuple[Link, ...]:
-        """A link to the interrupted run of this thread, unless another checkpoint is addressed (time travel)."""
+    def resumed(self, thread_id: str | None, checkpoint_id: object, graph: str, *, continues: bool) -> tuple[Link, ...]:
+        """A link to the interrupted run of this thread, unless another checkpoint is addressed (time travel).
+
+        New input to the graph gives up what it had asked; another graph of the same thread does not.
+        """
         found = self._pending.get(thread_id) if thread_id else None
         if found is None or (checkpoint_id and checkpoint_id != found[0]):
             return ()
-        return (found[1],)
+        if continues:
+            return (found[1],)
+        if found[2] == graph:
+            self._pending.pop(str(thread_id), None)
+        return ()
 
     # -- moments
 
@@ -208,14 +215,14 @@ class Tracker:
         """The first content of a streamed answer."""
         run.first_ns = self._clock()
 
-    def pause(self, run: Run, reason: str, checkpoint_id: str) -> bool:
+    def pause(self, run: Run, reason: str, checkpoint_id: str | None) -> bool:
         """The graph stopped for a human. False if that is known already (the handler is bound twice)."""
         if run.paused is not None and (run.thread_id is None or self._pending.get(run.thread_id, ("",))[0] == checkpoint_id):
             return False
         run.paused = reason
         if run.thread_id is not None:
             self._pending.pop(run.thread_id, None)
-            self._pending[run.thread_id] = (checkpoint_id, Link(run.trace_id, run.span_id, "resumed_from"))
+            self._pending[run.thread_id] = (checkpoint_id, Link(run.trace_id, run.span_id, "resumed_from"), run.graph)
             for oldest in list(self._pending)[: max(0, len(self._pending) - PENDING)]:
                 self._pending.pop(oldest, None)
         return True
