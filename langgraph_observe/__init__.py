@@ -58,9 +58,9 @@ def __getattr__(name: str) -> object:
         return CallbackHandler
     if name == "traces":
         from langgraph_observe.explore import traces
-        from langgraph_observe.observer import flush_default
+        from langgraph_observe.observer import flush_all
 
-        traces.before = flush_default
+        traces.before = flush_all
         return traces
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

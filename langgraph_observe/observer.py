@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
+import re
 import threading
 import time
 import uuid
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, TypeVar, cast
 
-from langgraph_observe.records import Scored
+from langgraph_observe.payloads import text
+from langgraph_observe.records import Failure, Finished, Scored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +36,7 @@ log: Final = logging.getLogger("langgraph_observe")
 _living: Final[weakref.WeakSet[Observer]] = weakref.WeakSet()
 _default: Observer | None = None
 _defaulting: Final = threading.Lock()
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 strict = False
 """Raise what would be logged: for tests. `testing.strict()` sets it."""
 
@@ -51,6 +56,24 @@ class Options(TypedDict, total=False):
     A model's input is always whole, but with `none`."""
 
 
+_POLICIES: Final = ("delta", "full", "none")
+
+
+def checked(options: Mapping[str, Any]) -> Options:
+    """The options that say something, as clean text. Raises TypeError and ValueError for what they cannot be."""
+    if unknown := options.keys() - Options.__annotations__.keys():
+        message = f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
+        raise TypeError(message)
+    out = {key: text(value) if isinstance(value, str) else value for key, value in options.items() if value is not None}
+    if out.get("payloads", "delta") not in _POLICIES:
+        message = f"payloads is one of {', '.join(_POLICIES)}, not {out['payloads']}"
+        raise ValueError(message)
+    if isinstance(out.get("tags"), str):
+        message = "tags is a list of texts, not one text"
+        raise TypeError(message)
+    return cast("Options", out)
+
+
 class Observer:
     """Takes records from capture, through the processors, to the sinks.
 
@@ -59,6 +82,7 @@ class Observer:
     """
 
     def __init__(self, *sinks: Sink, process: Iterable[Processor] | None = None) -> None:
+        sinks = () if _off("LANGGRAPH_OBSERVE_ENABLED") else sinks
         self._sinks = sinks
         self._names = dict(zip(map(id, sinks), _distinct([_name(sink) for sink in sinks]), strict=True))
         self._process = tuple(_default_process() if process is None else process)
@@ -74,9 +98,10 @@ class Observer:
         self._spans: list[Callable[[Started], Span | None]] = [sink.span for sink in in_context if hasattr(sink, "span")]
         self._ids_only = len(self._spans) < len(in_context)
         for sink in sinks:
-            if hasattr(sink, "watch"):
-                sink.watch(self.health)
+            self._ask(sink, "watch", self.health)
         _living.add(self)
+        atexit.unregister(_last_words)
+        atexit.register(_last_words)  # exit hooks run last in, first out: before those of the sinks, which close them
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
@@ -110,22 +135,32 @@ class Observer:
         return watched(graph, self.handle(**options)) if self._sinks else graph
 
     def emit(self, record: Record) -> Record | None:
-        """Through the processors, to every sink. What the processors made of it, None if they dropped it."""
+        """Through the processors, to every sink. What the processors made of it, None if they dropped it.
+
+        Every run that started ends: a `Finished` that is dropped goes on without its content.
+        """
         for process in self._process:
-            try:
-                out = process(record)
-            except Exception as error:
-                self.failed(_name(process), error)
-                out = None  # a redactor that fails must not let the record through
+            out = self._processed(process, record)
             if out is None:
-                return None
+                if not isinstance(record, Finished):
+                    return None
+                out = _bare(record)
             record = out
         for sink in self._sinks:
             try:
                 sink(record)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a CancelledError of the sink's own would cancel the agent
                 self.failed(self._names[id(sink)], error)
         return record
+
+    def _processed(self, process: Processor, record: Record) -> Record | None:
+        try:
+            return process(record)
+        except Exception as error:  # a redactor that fails must not let the record through
+            self.failed(_name(process), error)
+            return None
 
     def span(self, run: Started) -> Span | None:
         """What stands for this run in OpenTelemetry's context: a sink's live span, else one that has its ids only."""
@@ -140,7 +175,7 @@ class Observer:
             SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=TraceFlags(1))
         )
 
-    def failed(self, who: str, error: Exception) -> None:
+    def failed(self, who: str, error: BaseException) -> None:
         """Count a fault of ours or of a sink's; log the first of its kind. In strict mode, raise it."""
         self._errors[who] += 1
         if strict:
@@ -153,9 +188,16 @@ class Observer:
         self, name: str, value: float | str, *, trace_id: str, span_id: str | None = None, run_id: str | None = None,
         comment: str | None = None, source: str = "api", id: str | None = None,  # noqa: A002 - the record's own name for it
     ) -> Scored:  # fmt: skip
-        """Feedback or an evaluation for a run. The same `id` again replaces what was said."""
+        """Feedback or an evaluation for a run. The same `id` again replaces what was said.
+
+        Raises ValueError for a trace id that is not 32 hex digits and for a number that is none.
+        """
+        if not _TRACE_ID.fullmatch(trace_id) or (isinstance(value, float) and not math.isfinite(value)):
+            message = "a score needs a trace id of 32 hex digits and a finite value"
+            raise ValueError(message)
         scored = Scored(
-            trace_id=trace_id, name=name, value=value, span_id=span_id, run_id=run_id, comment=comment, source=source, at_ns=time.time_ns(),
+            trace_id=trace_id, name=text(name), value=text(value) if isinstance(value, str) else value, span_id=span_id, run_id=run_id,
+            comment=None if comment is None else text(comment), source=source, at_ns=time.time_ns(),
             id=id or uuid.uuid4().hex,
         )  # fmt: skip
         self.emit(scored)
@@ -174,13 +216,18 @@ class Observer:
         if self._closed:
             return
         self._closed = True
-        if self._tracker is not None:
-            self._tracker.close()
+        deadline = time.monotonic() + timeout
+        self.abandon()
         self.flush(timeout)
         for sink in self._sinks:
-            self._ask(sink, "close")
+            self._ask(sink, "close", max(0.0, deadline - time.monotonic()))
 
-    def _ask(self, sink: Sink, method: str, *arguments: float) -> object:
+    def abandon(self) -> None:
+        """End the open runs, as abandoned."""
+        if self._tracker is not None:
+            self._tracker.close()
+
+    def _ask(self, sink: Sink, method: str, *arguments: object) -> object:
         try:
             call: Callable[..., object] | None = getattr(sink, method, None)
             return call(*arguments) if callable(call) else None
@@ -231,9 +278,13 @@ def default() -> Observer:
     return _default
 
 
-def flush_default(timeout: float = 5.0) -> bool:
-    """Deliver what the default Observer has, if there is one: reads see their own writes."""
-    return _default is None or _default.flush(timeout)
+def flush_all(timeout: float = 5.0) -> bool:
+    """Deliver what the Observers of this process have, within `timeout` seconds in all: reads see their own writes."""
+    deadline = time.monotonic() + timeout
+    done = True
+    for observer in list(_living):
+        done &= observer.flush(max(0.0, deadline - time.monotonic()))
+    return done
 
 
 def _default_process() -> list[Processor]:
@@ -307,9 +358,13 @@ def _distinct(names: Sequence[str]) -> list[str]:
     ]
 
 
-@atexit.register
-def _last_words(timeout: float = 5.0) -> None:
-    """Flush every Observer, within `timeout` seconds for all of them together."""
-    deadline = time.monotonic() + timeout
+def _bare(record: Finished) -> Finished:
+    failure = record.failure and Failure(record.failure.type, "")
+    return replace(record, input=None, output=None, failure=failure)
+
+
+def _last_words() -> None:
+    """At exit: end what is open, deliver what is queued, within one deadline for all Observers together."""
     for observer in list(_living):
-        observer.flush(max(0.1, deadline - time.monotonic()))
+        observer.abandon()
+    flush_all()

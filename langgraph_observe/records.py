@@ -159,7 +159,7 @@ class Finished:
     """Monotonic."""
     reason: str | None = None
     """What kind of an ending, where `outcome` alone does not tell: `interrupt`, `interrupt_before`, `interrupt_after`,
-    `handoff`, `drained`, `stream_closed`, `task_cancelled`, `timeout`, `root_ended`, …"""
+    `handoff`, `drained`, `stream_closed`, `task_cancelled`, `sibling_failed`, `timeout`, `process_stopped`, `forgotten`, `closed`."""
     first_token_seconds: float | None = None
     chunks: int | None = None
     """Pieces a model streamed."""
@@ -223,7 +223,10 @@ class Sink(Protocol):
     """Any callable that takes a record: `seen.append` is a sink.
 
     Optional attributes, read once when the Observer is built: `payloads = False` (this sink reads no input or output),
-    `flush(timeout: float) -> bool`, `close() -> None`, `health() -> Mapping[str, int]` (counts such as `dropped`).
+    `flush(timeout: float) -> bool` and `close(timeout: float) -> None`, in seconds, `health() -> Mapping[str, int]` (counts such
+    as `dropped`), `watch(health: Callable[[], Mapping])` (is given the Observer's `health` at the start), `context = True`
+    (user code is to find the run it is in as OpenTelemetry's current span) and then `span(run: Started) -> Span | None`
+    (the live span; without this method, one that has the record's ids stands in).
     """
 
     def __call__(self, record: Record, /) -> object:
@@ -231,7 +234,10 @@ class Sink(Protocol):
 
 
 class Processor(Protocol):
-    """`record -> record | None`. None drops it; a Started that is dropped takes its whole tree with it."""
+    """`record -> record | None`. None drops it; a Started that is dropped takes its whole tree with it.
+
+    A Finished cannot be dropped alone, since every run that started ends: it goes on without input, output and message.
+    """
 
     def __call__(self, record: Record, /) -> Record | None:
         """Return the record itself when there is nothing to change."""

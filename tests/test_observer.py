@@ -47,6 +47,96 @@ def test_a_processor_that_raises_lets_nothing_through():
     assert seen == []
 
 
+@pytest.mark.parametrize("drops", [True, False])
+def test_a_processor_that_fails_on_an_end_or_drops_it_costs_the_content_and_not_the_end(drops):
+    def odd(record):
+        if isinstance(record, Finished):
+            if drops:
+                return None
+            raise ValueError
+        return record
+
+    seen = []
+    assert ask(CallbackHandler(seen.append, process=[odd])) == "an answer"
+    assert [type(record) for record in seen] == [Started, Finished]
+    assert seen[1].output is None
+    assert seen[1].outcome == "ok"
+
+
+def test_a_sink_s_cancellation_or_exit_is_not_the_agent_s():
+    import asyncio
+
+    for error in (asyncio.CancelledError, SystemExit):
+
+        def broken(record, error=error):
+            raise error
+
+        assert ask(CallbackHandler(broken)) == "an answer"
+
+
+def test_close_is_bounded_for_all_sinks_together():
+    import threading
+
+    over = threading.Event()
+    with_hung_threads = [Deferred(lambda _: over.wait(30)) for _ in range(3)]
+    observer = Observer(*with_hung_threads)
+    ask(observer.handler)
+    started = time.monotonic()
+    observer.close(0.2)
+    assert time.monotonic() - started < 5
+    over.set()
+
+
+@pytest.mark.parametrize("wrong", [{"nonsense": 1}, {"payloads": "Full"}, {"tags": "abc"}])
+def test_an_option_that_cannot_be_is_refused(wrong):
+    with pytest.raises((TypeError, ValueError)):
+        CallbackHandler(lambda _: None, **wrong)
+
+
+def test_an_option_of_none_says_nothing():
+    seen = []
+    ask(CallbackHandler(seen.append, tags=None, metadata=None, labels=None, user_id=None, payloads=None))
+    assert (seen[0].tags, seen[0].labels, seen[0].user_id) == ((), {}, None)
+
+
+@pytest.mark.parametrize("wrong", [{"trace_id": "zz"}, {"value": float("nan")}])
+def test_a_score_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match="32 hex digits"):
+        Observer().score(**{"name": "helpful", "value": 1.0, "trace_id": "a" * 32, **wrong})
+
+
+def test_without_content_a_failure_has_no_message():
+    def refuse(_):
+        raise ValueError("no such customer PRIVATE")
+
+    seen = []
+    with pytest.raises(ValueError, match="PRIVATE"):
+        ScriptedModel(respond=refuse).invoke("q", {"callbacks": [CallbackHandler(seen.append, payloads="none")]})
+    assert seen[-1].failure.type == "ValueError"
+    assert "PRIVATE" not in str(seen[-1])
+
+
+def test_what_runs_at_exit_ends_as_abandoned(tmp_path):
+    in_a_process(
+        """
+        from langgraph_observe import observe
+        from langgraph_observe.demo import travel_agent
+        stream = observe(travel_agent()).stream({"messages": [("user", "q")]})
+        next(stream)
+        """,
+        tmp_path,
+    )
+    out = in_a_process("from langgraph_observe import traces; print(traces.last().outcome)", tmp_path)
+    assert out.stdout.strip() == "abandoned"
+
+
+def test_names_with_what_utf8_cannot_hold_are_cleaned():
+    seen = []
+    config = {"callbacks": [CallbackHandler(seen.append, user_id="\ud800")], "run_name": "\ud800", "tags": ["\ud800"]}
+    MODEL.invoke("q", config)
+    assert (seen[0].name, seen[0].user_id, seen[0].tags) == ("?", "?", ("?",))
+
+
 def test_in_strict_mode_it_is_raised_into_the_agent():
     def broken(record):
         raise ValueError("told")
@@ -106,8 +196,8 @@ def test_close_ends_what_is_open_as_abandoned_and_closes_sinks_once():
         def __call__(self, record):
             seen.append(record)
 
-        def close(self):
-            closed.append(True)
+        def close(self, timeout):
+            closed.append(timeout <= 5)
 
     seen = []
     observer = Observer(Sink())

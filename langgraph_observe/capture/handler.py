@@ -15,8 +15,8 @@ from langgraph.callbacks import GraphCallbackHandler
 
 from langgraph_observe import observer as own
 from langgraph_observe.capture import caller, graph, naming, payload, tokens, usage
-from langgraph_observe.observer import Observer, default
-from langgraph_observe.payloads import REDACTION_FAILED, UNREADABLE, Lazy, Payload
+from langgraph_observe.observer import Observer, checked, default
+from langgraph_observe.payloads import REDACTION_FAILED, UNREADABLE, Lazy, Payload, text
 from langgraph_observe.records import Failure
 
 if TYPE_CHECKING:
@@ -64,11 +64,16 @@ class CallbackHandler(GraphCallbackHandler):
     def __init__(
         self, *sinks: Sink, process: Iterable[Processor] | None = None, observer: Observer | None = None, **options: Unpack[Options]
     ) -> None:
-        """Options are those of `observe`. `observer` instead of sinks: share one with other handlers and graphs."""
+        """Options are those of `observe`. `observer` instead of sinks: share one with other handlers and graphs.
+
+        Make few: each with sinks of its own has an Observer, whose sinks have threads. Raises TypeError and ValueError for
+        options that there are not.
+        """
         self.observer = observer or (Observer(*sinks, process=process) if sinks else default())
-        self.options: Options = options
+        self.options = checked(options)
         self.tracker = self.observer.tracker
-        policy = options.get("payloads", "delta")
+        policy = self.options.get("payloads", "delta")
+        self._content = policy != "none"
         self._payloads = self.observer.payloads and policy != "none"
         self._delta = policy == "delta"
         if not self.observer.sinks:  # with nobody to tell, LangChain need not call
@@ -153,7 +158,7 @@ class CallbackHandler(GraphCallbackHandler):
         )
 
     def _node(self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any], namespace: str) -> None:
-        run.node = told.get("langgraph_node") or name
+        run.node = text(told.get("langgraph_node") or name)
         run.step = told.get("langgraph_step")
         run.checkpoint_ns = namespace
         pushed = (told.get("langgraph_path") or ("",))[0] == graph.PUSH
@@ -194,7 +199,7 @@ class CallbackHandler(GraphCallbackHandler):
             self.tracker.pause(run, run.paused, None)
         late = self._whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
         graph.handed_over(run, error)
-        failure = naming.failure_of(error) if outcome == "error" else None
+        failure = naming.failure_of(error, content=self._content) if outcome == "error" else None
         self.tracker.finish(run, outcome, reason, error, input=late, failure=failure)
 
     # -- models
@@ -263,7 +268,7 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.take(run_id)) is None:
             return
         outcome, reason = naming.ending(error)
-        failure = naming.failure_of(error) if outcome == "error" else None
+        failure = naming.failure_of(error, content=self._content) if outcome == "error" else None
         partial = usage.arrived(kwargs.get("response"))
         self.tracker.finish(
             run, outcome, reason, error, failure=failure, **(self._answer(run, partial, guess=bool(run.chunks)) if partial else {})
@@ -293,7 +298,7 @@ class CallbackHandler(GraphCallbackHandler):
         if run is None:
             return
         self.tracker.start(
-            run, "tool", (serialized or {}).get("name") or kwargs.get("name") or "tool", self.options, tags, metadata or {},
+            run, "tool", text((serialized or {}).get("name") or kwargs.get("name") or "tool"), self.options, tags, metadata or {},
             tool_call_id=kwargs.get("tool_call_id"), description=(serialized or {}).get("description"),
             input=self._whole(run, input_str if inputs is None else inputs),
         )  # fmt: skip
@@ -306,7 +311,7 @@ class CallbackHandler(GraphCallbackHandler):
         graph.route(run, output)
         content = self._whole(run, output)
         if isinstance(output, ToolMessage) and output.status == "error":
-            failure = Failure(HANDLED_TOOL_ERROR, str(output.content)[:4_096])
+            failure = Failure(HANDLED_TOOL_ERROR, text(output.content)[:4_096] if self._content else "")
             self.tracker.finish(run, "error", None, None, output=content, failure=failure)
         else:
             self.tracker.finish(run, "ok", output=content)
@@ -419,7 +424,8 @@ def _delta(run: Run, value: Any, step: int | None) -> Payload:
 
 def _conversation(run: Run, messages: Sequence[Any]) -> Payload:
     memory = run.memory or payload.Memory()
-    return Payload({"messages": memory.conversation(messages)}, encode=payload.encode)
+    snapshot = payload.Snapshot(memory)
+    return Payload({"messages": [snapshot.of(message) for message in messages]}, encode=payload.encode)
 
 
 def _generations(run: Run, result: LLMResult) -> Payload:

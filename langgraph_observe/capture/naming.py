@@ -90,6 +90,8 @@ _BASE_URL_KEYS: Final = (
     "api_base",
     "endpoint",
 )
+METADATA_CHARS: Final = 32_768
+"""Metadata is redacted on the agent's thread, so it is kept short."""
 _MESSAGE_CHARS: Final = 4_096
 _STACK_CHARS: Final = 16_384
 _FRAMES: Final = 30
@@ -99,18 +101,18 @@ _CAUSES: Final = 5
 def name_of(serialized: Mapping[str, Any] | None, given: object, fallback: str) -> str:
     """The run name, else the class name. `serialized["repr"]` is left alone: it may hold secrets."""
     if isinstance(given, str) and given:
-        return given
+        return text(given)
     if serialized:
         name = serialized.get("name") or (serialized.get("id") or [None])[-1]
         if isinstance(name, str) and name:
-            return name
+            return text(name)
     return fallback
 
 
 def user_tags(tags: object) -> tuple[str, ...]:
     """Tags that people gave, without those by which LangChain numbers its steps. What is no list of texts gives none."""
     several = tags if isinstance(tags, (list, tuple, set, frozenset)) else ()
-    return tuple(tag for tag in several if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS))
+    return tuple(text(tag) for tag in several if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS))
 
 
 def given(metadata: Mapping[str, Any], *keys: str) -> str | None:
@@ -124,7 +126,8 @@ def given(metadata: Mapping[str, Any], *keys: str) -> str | None:
 
 def user_metadata(metadata: Mapping[str, Any]) -> dict[str, object]:
     """What the user gave, bounded; without what the frameworks add and what has a place of its own."""
-    return {key: Snapshot().of(metadata[key]) for key in metadata if key not in INTERNAL}
+    snapshot = Snapshot(chars=METADATA_CHARS)
+    return {text(key): snapshot.of(metadata[key]) for key in metadata if key not in INTERNAL}
 
 
 def prompt_of(metadata: Mapping[str, Any]) -> Prompt | None:
@@ -186,10 +189,12 @@ def ending(error: BaseException) -> tuple[Outcome, str | None]:
     return next(((outcome, reason) for kind, outcome, reason in _ENDINGS if isinstance(error, kind)), ("error", None))
 
 
-def failure_of(error: BaseException) -> Failure:
-    """The exception as bounded text. One whose `__str__` raises is named all the same."""
+def failure_of(error: BaseException, *, content: bool = True) -> Failure:
+    """The exception as bounded text, its message only with `content`. One whose `__str__` raises is named all the same."""
+    if not content:
+        return Failure(qualified(type(error)), "", _stack(error))
     try:
-        message = str(error)[:_MESSAGE_CHARS]
+        message = text(str(error)[:_MESSAGE_CHARS])
     except Exception as broken:
         message = f"<unreadable: {type(broken).__name__}>"
     return Failure(qualified(type(error)), message, _stack(error))

@@ -11,6 +11,7 @@ import datetime as dt
 import decimal
 import enum
 import itertools
+import operator
 import pathlib
 import types
 import uuid
@@ -57,30 +58,23 @@ class Memory:
     It makes a node's share of the work O(new): a history of 1,000 messages is compared at C speed, not copied.
     """
 
-    __slots__ = ("_inputs", "_messages")
+    __slots__ = ("_messages",)
 
     def __init__(self) -> None:
-        self._messages: dict[int, tuple[BaseMessage, object, Message]] = {}
-        self._inputs: tuple[list[Any], list[object]] = ([], [])
+        self._messages: dict[int, tuple[BaseMessage, tuple[object, ...], Message]] = {}
 
     def message(self, raw: BaseMessage) -> Message:
-        """The one `Message` of this object, while its content is the same."""
-        content = raw.__dict__.get("content")
+        """The one `Message` of this object, for as long as its parts are the same."""
+        fields = raw.__dict__
+        content = fields.get("content")
+        size = len(content) if type(content) is list else 0
+        parts = (content, size, fields.get("tool_calls"), fields.get("name"), fields.get("additional_kwargs"))
         known = self._messages.get(id(raw))
-        if known is not None and known[0] is raw and known[1] is content:
+        if known is not None and known[0] is raw and all(map(operator.is_, known[1], parts)):
             return known[2]
         made = Message(describe(raw))
-        self._messages[id(raw)] = (raw, content, made)  # raw is kept: its id must not be given to another object
+        self._messages[id(raw)] = (raw, parts, made)  # raw is kept: its id must not be given to another object
         return made
-
-    def conversation(self, raw: Sequence[Any]) -> list[object]:
-        """A model's input: what it shares with the last one is taken over whole."""
-        before, made = self._inputs
-        shared = common(before, raw)
-        snapshot = Snapshot(self)
-        out = made[:shared] + [snapshot.of(item) for item in raw[shared:]]
-        self._inputs = (list(raw), out)
-        return out
 
 
 def common(before: Sequence[Any], now: Sequence[Any]) -> int:
@@ -142,11 +136,10 @@ def _repeats(seen: tuple[object, list[Any] | None, int] | None, value: object) -
     if seen is None or issubclass(type(value), _SMALL):  # not isinstance: an object may lie about its class, or raise
         return 0
     before, items, size = seen
-    if value is before and _size(value) == size:
-        return None
-    if items is not None and type(value) is list and (shared := common(items, value)):
-        return None if shared == len(value) else shared
-    return 0
+    if items is not None and type(value) is list:  # by its items, one of which may have taken another's place
+        shared = common(items, value)
+        return None if shared == len(items) == len(value) else shared
+    return None if value is before and _size(value) == size else 0
 
 
 def _size(value: Any) -> int:
@@ -161,9 +154,9 @@ class Snapshot:
 
     __slots__ = ("_chars", "_depth", "_items", "_memory")
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, memory: Memory | None = None, *, chars: int = TOTAL_CHARS) -> None:
         self._memory = memory
-        self._chars = TOTAL_CHARS
+        self._chars = chars
         self._items = ITEMS
         self._depth = DEPTH
 

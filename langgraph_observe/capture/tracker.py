@@ -7,6 +7,7 @@ collector in the middle of any other. Whoever takes a run out of the table ends 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -81,8 +82,8 @@ class Tracker:
             run.keeper.children[key] = run
         else:
             self._roots[key] = run
-            for oldest in list(self._roots.values())[: max(0, len(self._roots) - OPEN_ROOTS)]:
-                self._abandon(oldest, "forgotten")
+            if len(self._roots) > OPEN_ROOTS:
+                self._abandon(list(self._roots.values())[0], "forgotten")  # noqa: RUF015 - a list is made in one step, next(iter()) not
         return run
 
     def _parent(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
@@ -333,14 +334,17 @@ class Tracker:
             return
 
         def over(_: object) -> None:
-            if self._runs.pop(run.key, None) is not None:
-                self.finish(run, "cancelled", "task_cancelled")
+            self._lost(run)
 
         run.watch = over
-        if asyncio._get_running_loop() is task.get_loop():  # noqa: SLF001 - exported; add_done_callback is not thread-safe
+        loop = task.get_loop()
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - exported; add_done_callback is not thread-safe
             task.add_done_callback(over)
+        elif loop.is_closed():
+            self._lost(run)
         else:
-            task.get_loop().call_soon_threadsafe(task.add_done_callback, over)
+            with contextlib.suppress(RuntimeError):  # closed in this very moment: close() will find the run
+                loop.call_soon_threadsafe(task.add_done_callback, over)
 
     def _abandon(self, run: Run, reason: str) -> None:
         for child in list(run.children.values()):

@@ -127,6 +127,49 @@ def test_a_message_is_captured_once_for_all_payloads_that_hold_it():
     assert len(first) == 1
 
 
+def test_a_message_that_was_changed_in_place_is_shown_as_it_is_now():
+    seen = []
+    model = ScriptedModel(respond=lambda _: "yes")
+    message = HumanMessage(["first"])
+    handler = CallbackHandler(seen.append)
+
+    def change(_):
+        model.invoke([message], {"callbacks": [handler]})
+        message.content.append("second")
+        message.name = "bob"
+        model.invoke([message], {"callbacks": [handler]})
+
+    from langchain_core.runnables import RunnableLambda
+
+    RunnableLambda(change).invoke(1, {"callbacks": [handler]})
+    first, second = [record.input.value["messages"][0] for record in seen if isinstance(record, Started) and record.kind == "model"]
+    assert first == {"role": "user", "content": ["first"]}
+    assert second == {"role": "user", "content": ["first", "second"], "name": "bob"}
+
+
+def test_an_item_that_took_another_s_place_is_new():
+    seen = []
+
+    def replace_first(state):
+        state["x"][0] = "other"
+        return {"n": 1}
+
+    builder = StateGraph(dict_state())
+    builder.add_node("a", replace_first)
+    builder.add_node("b", lambda _: {"n": 2})
+    builder.add_edge(START, "a")
+    builder.add_edge("a", "b")
+    observe(builder.compile(), seen.append).invoke({"x": ["one", "two"], "n": 0})
+
+    assert node_inputs(seen)["b"].value["x"] == ["other", "two"]
+
+
+def dict_state():
+    from typing import TypedDict
+
+    return TypedDict("Plain", {"x": list, "n": int})
+
+
 def test_task_arguments_are_whole():
     seen = []
     observe(graphs.fan_out(), seen.append).invoke({"x": []})
