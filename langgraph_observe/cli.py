@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
 
+from langgraph_observe.sinks.store.schema import StoreError, configured_path
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langgraph_observe.explore import Trace
-    from langgraph_observe.records import Record, Sink
+    from langgraph_observe.explore import Trace, Traces
+    from langgraph_observe.records import Sink
+    from langgraph_observe.sinks.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. 0: done; 1: it could not be done, and stderr says why; 2: the call is wrong."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows no `✓` shows `?`
+        sys.stdout.reconfigure(errors="replace")
     try:
-        return int(options.command(options) or 0)
-    except (LookupError, ValueError, OSError) as error:
+        done = options.command(options)
+        print(end="", flush=True)  # here, where a reader that has gone is still ours to handle
+    except BrokenPipeError:  # `| head` has seen enough. Not SIG_DFL for SIGPIPE: that would kill us for a lost connection, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes at its end
+        return 1  # as Python's manual (signal, "Note on SIGPIPE") and rich
+    except (LookupError, ValueError, OSError, RuntimeError, StoreError) as error:  # RuntimeError: nobody's home directory
         print(f"langgraph-observe: {error}", file=sys.stderr)
         return 1
+    return int(done or 0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,39 +53,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _demo(options: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> int:
     from prometheus_client import CollectorRegistry, generate_latest
 
     from langgraph_observe import demo
+    from langgraph_observe.explore import Memory, Traces
     from langgraph_observe.observer import Observer
-    from langgraph_observe.records import Started
     from langgraph_observe.sinks.prometheus import Metrics
-    from langgraph_observe.sinks.store import Store
 
-    registry = CollectorRegistry()
-    store = Store(options.store or _store_variable())
-    roots: list[str] = []
-
-    def remember(record: Record) -> None:
-        if isinstance(record, Started) and record.parent_id is None:
-            roots.append(record.trace_id)
-
-    with Observer(store, Metrics(registry=registry), remember, *_backends(options)) as observer:
+    memory, registry, store = Memory(), CollectorRegistry(), _store(options.store)
+    kept = [] if isinstance(store, str) else [store]
+    with Observer(memory, Metrics(registry=registry), *kept, *_backends(options)) as observer:
         demo.run(observer)
         delivered = observer.flush()
         exposition = generate_latest(registry).decode()
         health = observer.health()
-    from langgraph_observe import traces
-
-    kept = traces.open(store.path)
-    _print_traces([kept[trace_id] for trace_id in roots])
+    _print_traces(list(Traces(memory))[::-1])  # not from the store, which may not be had
     _print_exposition(exposition)
-    _print_delivery(str(store.path), health, delivered=delivered)
+    stored = _print_place(store)
+    _print_delivery(health, delivered=delivered)
+    return 0 if stored or options.store is None else 1
 
 
-def _store_variable() -> str | None:
-    place = os.environ.get("LANGGRAPH_OBSERVE_STORE")
-    return None if place == "off" else place
+def _store(asked: str | None) -> Store | str:
+    """The store to write to, or why there is none."""
+    from langgraph_observe.sinks.store import Store
+
+    try:
+        path = asked or configured_path()
+        return "LANGGRAPH_OBSERVE_STORE is off" if path is None else Store(path)
+    except RuntimeError as error:  # nobody's home directory
+        return str(error)
 
 
 def _backends(options: argparse.Namespace) -> list[Sink]:
@@ -121,28 +130,44 @@ def _print_exposition(exposition: str) -> None:
     print("Prometheus sees:", *(f"  {line}" for line in lines[:10]), sep="\n")
 
 
-def _print_delivery(path: str, health: dict[str, dict[str, int]], *, delivered: bool) -> None:
-    losses = {
-        name: counts for name, counts in health.items() if counts.get("dropped") or counts.get("errors") or counts.get("lost")
-    }
-    print(f"\nStored in {path}")
+def _print_place(store: Store | str) -> bool:
+    """Whether what was recorded is there to be opened."""
+    if isinstance(store, str):
+        print(f"not stored: {store}", file=sys.stderr)
+        return False
+    if _lossy(store.health()):
+        print(f"not stored: {store.path} did not take all of it", file=sys.stderr)
+        return False
+    print(f"\nStored in {store.path}")
     print("Open them:  langgraph-observe traces   ·   langgraph-observe show last")
     print("In Jupyter: from langgraph_observe import traces; traces.last()")
+    return True
+
+
+def _print_delivery(health: dict[str, dict[str, int]], *, delivered: bool) -> None:
+    losses = {name: counts for name, counts in health.items() if _lossy(counts)}
     if losses or not delivered:
         print(f"Not everything was delivered: {losses or 'the time for it was over'}", file=sys.stderr)
 
 
-def _traces(options: argparse.Namespace) -> None:
-    from langgraph_observe import traces
+def _lossy(counts: dict[str, int]) -> bool:
+    return any(counts.get(name) for name in ("dropped", "errors", "lost"))
 
-    print(traces.open(options.store) if options.store else traces)
+
+def _traces(options: argparse.Namespace) -> None:
+    print(_opened(options).table())
 
 
 def _show(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from langgraph_observe import traces
     from langgraph_observe.explore.tree import rich
 
-    found = traces.open(options.store) if options.store else traces
+    found = _opened(options)
     Console().print(rich(found.last() if options.id == "last" else found[options.id]), soft_wrap=True)
+
+
+def _opened(options: argparse.Namespace) -> Traces:
+    from langgraph_observe import traces
+
+    return traces.open(options.store) if options.store else traces

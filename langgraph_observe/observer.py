@@ -311,11 +311,11 @@ def _off(variable: str) -> bool:
 
 
 def _store() -> Sink | None:
-    if _off("LANGGRAPH_OBSERVE_STORE"):
-        return None
     from langgraph_observe.sinks.store import Store
+    from langgraph_observe.sinks.store.schema import configured_path
 
-    return Store(os.environ.get("LANGGRAPH_OBSERVE_STORE") or None)
+    path = configured_path()
+    return None if path is None else Store(path)
 
 
 def _langfuse() -> Sink | None:

@@ -23,7 +23,7 @@ ROOMS = {
     "process": {"records", "payloads"},
     "sinks": {"records", "payloads"},
     "capture": {"records", "payloads", "observer"},
-    "observer": {"records", "capture", "process", "sinks"},
+    "observer": {"records", "payloads", "capture", "process", "sinks"},
     "explore": {"records", "payloads", "sinks.store.schema"},
 }
 """What else of the package each room may import. Whoever is not named (the front door, the command line, the tests' tools) may all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import operator
 import re
 import time
 from dataclasses import replace
@@ -13,9 +13,10 @@ from langgraph_observe.explore import words
 from langgraph_observe.explore.source import Filter, Memory
 from langgraph_observe.explore.storefile import StoreFile
 from langgraph_observe.explore.trace import Trace
-from langgraph_observe.sinks.store.schema import StoreError, default_path
+from langgraph_observe.sinks.store.schema import configured_path
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
     from langgraph_observe.explore.source import Source
@@ -29,8 +30,8 @@ RIGHT: Final = frozenset({"duration", "tokens", "cost"})
 class Traces:
     """What was recorded, read anew at each question, so that a run that has ended is there.
 
-    With no source: the file of the default Observer, which is `LANGGRAPH_OBSERVE_STORE` or the default path, read when asked;
-    `off` there means `memory`, which is empty unless somebody feeds it.
+    With no source: the file of the default Observer (`schema.configured_path`), read when asked; where that is off, `memory`,
+    which is empty unless somebody feeds it.
     Raises StoreError where a file cannot be read; showing it never raises.
     """
 
@@ -54,8 +55,8 @@ class Traces:
         """Where the next question is answered from."""
         if self._source is not None:
             return self._source
-        place = os.environ.get("LANGGRAPH_OBSERVE_STORE")
-        return self.memory if place == "off" else StoreFile(place or default_path())
+        path = configured_path()
+        return self.memory if path is None else StoreFile(path)
 
     def open(self, path: str | os.PathLike[str]) -> Traces:
         """The traces of another store file."""
@@ -102,9 +103,12 @@ class Traces:
     @overload
     def last(self, n: int) -> list[Trace]: ...
     def last(self, n: int | None = None) -> Trace | list[Trace]:
-        """The latest trace, or a list of the `n` latest, the latest first. Raises LookupError if one is asked for and there is none."""
+        """The latest trace, or a list of the `n` latest, the latest first.
+
+        Raises LookupError if one is asked for and there is none, ValueError for a negative `n`.
+        """
         if n is not None:
-            return self._read(n)
+            return self._read(_count(n))
         for trace in self._read(1):
             return trace
         msg = f"no traces in {self.source}"
@@ -129,9 +133,13 @@ class Traces:
 
     def __repr__(self) -> str:
         try:
-            rows, total = [_row(trace) for trace in self._read(SHOWN)], len(self)
-        except (StoreError, OSError) as error:
-            return str(error)
+            return self.table()
+        except Exception as error:  # a notebook and a debugger show it unasked
+            return f"{type(error).__name__}: {error}"
+
+    def table(self) -> str:
+        """The latest traces, a line each. Unlike showing them, this raises StoreError where a file cannot be read."""
+        rows, total = [_row(trace) for trace in self._read(SHOWN)], len(self)
         if not rows:
             return f"no traces in {self.source}"
         return "\n".join([*_table([HEADS, *rows]), f"{len(rows)} of {total} in {self.source}"])
@@ -153,6 +161,14 @@ class Traces:
                 return self._now() - round(since.total_seconds() * 1e9)
             case _:
                 return self._since(_period(since))
+
+
+def _count(n: int) -> int:
+    """Checked here: to one source a negative number means all, to another all but some."""
+    if operator.index(n) < 0:
+        msg = f"{n} traces cannot be asked for"
+        raise ValueError(msg)
+    return n
 
 
 def _period(text: str) -> timedelta:

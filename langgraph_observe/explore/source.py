@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from langgraph_observe.records import Finished, Noted, Scored, Started
@@ -35,6 +35,14 @@ class Filter:
     """A model that was asked, or that answered."""
     since_ns: int | None = None
     """Nanoseconds since the epoch: traces that began then or later."""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError: a UUID or a number for a text is equal to it in one source, to nothing in another."""
+        for name, value in asdict(self).items():
+            wanted = int if name == "since_ns" else str
+            if not isinstance(value, wanted | None):
+                msg = f"{name} must be {wanted.__name__}, not {type(value).__name__}"
+                raise TypeError(msg)
 
 
 class Source(Protocol):

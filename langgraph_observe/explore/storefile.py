@@ -59,6 +59,8 @@ WITH RECURSIVE chain(id, parent, digest, place) AS (
     UNION ALL SELECT h.id, h.parent, h.digest, place + 1 FROM chain JOIN histories h ON h.id = chain.parent)
 SELECT json FROM chain JOIN messages USING (digest) ORDER BY place DESC"""
 ESCAPED: Final = re.compile(r"\$+" + re.escape(REFERENCE))
+DAMAGED: Final = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+"""How the errors begin that the file's content is to blame for."""
 FORGOTTEN: Final = "<no longer stored>"
 
 DECODED: Final[dict[str, Callable[[Any], object]]] = {
@@ -107,6 +109,8 @@ class StoreFile:
             msg = f"{self.path} cannot be read now: {error}"
             raise StoreError(msg) from error
         except sqlite3.DatabaseError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith(DAMAGED):
+                raise
             msg = f"{self.path} is damaged or no store at all: move it away, or open another"
             raise StoreError(msg) from error
 

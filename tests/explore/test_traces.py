@@ -1,6 +1,7 @@
 """Traces, and the sources that it reads: every question gets the same answer from memory and from a file."""
 
 import re
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -182,8 +183,11 @@ def test_with_no_source_the_environment_says_where(monkeypatch, tmp_path):
     assert repr(traces) == f"no traces in {tmp_path / 'langgraph-observe' / 'traces.db'}"
     monkeypatch.setenv("LANGGRAPH_OBSERVE_STORE", str(tmp_path / "traces.db"))
     assert len(traces) == 5
-    monkeypatch.setenv("LANGGRAPH_OBSERVE_STORE", "off")
-    assert len(traces) == 0
+    monkeypatch.setenv("LANGGRAPH_OBSERVE_STORE", " ")
+    assert traces.source.path == tmp_path / "langgraph-observe" / "traces.db"
+    for off in ("off", "OFF", "false", "0", "No"):
+        monkeypatch.setenv("LANGGRAPH_OBSERVE_STORE", off)
+        assert len(traces) == 0
     traces.memory(finished("fed"))
     assert ids(traces.filter(outcome="ok")) == ["fed"]
 
@@ -212,3 +216,50 @@ def test_memory_keeps_the_last_records_only():
         memory(finished(trace))
     assert set(memory.ids(Filter())) == {"b", "c"}
     assert [record.output.value for record in memory.records("c")] == ["1"]
+
+
+def test_how_many_of_the_last_is_a_number_and_not_negative(traces):
+    assert traces.last(0) == []
+    with pytest.raises(TypeError, match="str"):
+        traces.last("x")
+    with pytest.raises(ValueError, match="-1"):
+        traces.last(-1)
+
+
+def test_what_is_no_text_is_a_wrong_argument_and_no_damage(traces):
+    with pytest.raises(TypeError, match="thread must be str, not int"):
+        traces.filter(thread=4711)
+    with pytest.raises(TypeError, match="graph must be str, not list"):
+        traces.filter(graph=["support"])
+    with pytest.raises(TypeError, match="prefix must be str, not int"):
+        traces[0]
+
+
+def test_damage_is_said_of_a_damaged_file_only(tmp_path):
+    file = in_file(tmp_path, RECORDS)
+    with pytest.raises(sqlite3.IntegrityError):
+        file.ids(Filter(), limit="x")
+    content = bytearray(file.path.read_bytes())
+    content[4096:] = b"?" * len(content[4096:])
+    file.path.write_bytes(content)
+    with pytest.raises(StoreError, match="is damaged"):
+        file.ids(Filter())
+
+
+def test_showing_traces_never_raises_and_their_table_does():
+    class Broken(Memory):
+        def records(self, trace_id, /):
+            raise RuntimeError("the disk is gone")
+
+    traces = Traces(Broken(RECORDS))
+    assert repr(traces) == "RuntimeError: the disk is gone"
+    with pytest.raises(RuntimeError):
+        traces.table()
+
+
+def test_reading_sees_what_any_observer_of_the_process_was_told(tmp_path):
+    from langgraph_observe import Observer, traces
+
+    with Observer(Store(tmp_path / "traces.db", keep_days=None)) as observer:
+        observer.emit(finished("t1"))
+        assert traces.open(tmp_path / "traces.db").last().id == "t1"

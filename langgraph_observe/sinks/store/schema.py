@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import sqlite3
 
+OFF: Final = frozenset({"off", "false", "0", "no"})
+"""What `LANGGRAPH_OBSERVE_STORE` says, in any case, for no store."""
 APPLICATION_ID: Final = int.from_bytes(b"LGOB")
 """`PRAGMA application_id`: how a file says that it is ours."""
 
@@ -86,6 +88,14 @@ def default_path() -> Path:
     """`$XDG_DATA_HOME/langgraph-observe/traces.db`, or under `~/.local/share` (XDG base directory specification)."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "langgraph-observe" / "traces.db"
+
+
+def configured_path() -> Path | None:
+    """Where `LANGGRAPH_OBSERVE_STORE` wants the store: None for nowhere, the default path if it says nothing."""
+    place = os.environ.get("LANGGRAPH_OBSERVE_STORE", "").strip()
+    if place.lower() in OFF:
+        return None
+    return Path(place) if place else default_path()
 
 
 def version(db: sqlite3.Connection, path: str | Path) -> int:
