@@ -329,8 +329,7 @@ def _langfuse() -> Sink | None:
 def _spans() -> Sink:
     from langgraph_observe.sinks import otel
 
-    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    return otel.exporting() if endpoint and not otel.installed() else otel.Spans()
+    return otel.exporting() if otel.wanted() else otel.Spans()
 
 
 def _metrics() -> Sink:
@@ -364,7 +363,7 @@ def _bare(record: Finished) -> Finished:
 
 
 def _last_words() -> None:
-    """At exit: end what is open, deliver what is queued, within one deadline for all Observers together."""
+    """At exit: end what is open, and hurry. What is slower than this, `Deferred`'s own exit hook waits for."""
     for observer in list(_living):
         observer.abandon()
-    flush_all()
+    flush_all(2.0)

@@ -138,7 +138,7 @@ class Broken:
     def flush(self, timeout):
         raise OSError("cannot flush")
 
-    def close(self):
+    def close(self, timeout):
         raise OSError("cannot close")
 
     def health(self):

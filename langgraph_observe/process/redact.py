@@ -30,12 +30,43 @@ DEFAULT_KEYS: Final = (
 `clientSecret` and `password2` are, while `max_tokens` and `secretary` are not."""
 
 _QUOTE: Final = r"""["'\\]"""
+_BARE: Final = r"""[^\s"'\\,;&=]"""
+_WORDY: Final = rf"(?:{_BARE}{{1,200}}[ \t]{{0,3}}(?:\n|\Z)|(?={_BARE}{{0,63}}[0-9]){_BARE}{{8}}|{_BARE}{{24}}|[\"'])"
+
+
+def _quoted(quote: str) -> str:
+    """The inside of a string, to the quote that closes it, with the escapes in it; behind the opening quote.
+
+    As JSON in JSON, where quotes are written with one backslash, and as JSON in that, with three.
+    """
+    twice = rf"(?<=\\\\\\{quote})(?:[^{quote}\\\n]|\\++(?![{quote}\\])|\\{{4,}}+{quote})+"
+    once = rf"(?<=\\{quote})(?:[^{quote}\\\n]|\\(?:[^{quote}\\]|\\(?:[^{quote}\\]|\\[{quote}\\])))+"
+    return rf"{twice}|{once}|(?<={quote})(?:[^{quote}\\\n]|\\.)+"
+
+
 _ASSIGNED: Final = (
     r"(?i:password|passwd|passphrase|pwd|secret|secret[_-]?(?:access[_-]?)?key|token|(?:api|access|account|private)[_-]?key)"
-    rf"(?:{_QUOTE}{{1,4}}[ \t]{{0,3}}[:=]|[ \t]{{0,3}}=|(?<=(?i:word)):)[ \t]{{0,3}}{_QUOTE}{{0,4}}"
-    r"""((?<=["'])[^"'\\\n]+|[^\s"'\\,;&=]+)"""
+    rf"(?:{_QUOTE}{{1,4}}[ \t]{{0,3}}[:=]|[ \t]{{0,3}}=|(?:(?<=(?i:word|sswd|rase))|(?<=(?i:key|pwd))):|:(?=[ \t]{{0,3}}{_WORDY}))"
+    rf"""[ \t]{{0,3}}(?:\\{{0,3}}["'])?({_quoted('"')}|{_quoted("'")}|{_BARE}[^\s"'\\,;&]*(?:'\w[^\s"'\\,;&]*)*)"""
 )
-"""`password=…`, `"secret": "…"`, `API_KEY='…'`, and `password: …` as in YAML. The name stays. To the closing quote, if there is one."""
+"""`password=…`, `"secret": "…"`, `API_KEY='…'`, and `password: …` as in YAML. The name stays. To the closing quote, if there is one.
+
+Of `secret: …` and `token: …` without quotes, which prose may be ("the secret: be kind"), what is alone to the end of its line,
+has 8 characters and a digit, or 24.
+"""
+_AUTHORIZATION: Final = (
+    rf"(?i:authorization){_QUOTE}{{0,4}}[ \t]{{0,3}}[:=][ \t]{{0,3}}{_QUOTE}{{0,4}}"
+    rf"""(?i:token|key|api-?key|negotiate|dpop)[ \t]+([^\s"'\\,;]+)"""
+)
+_COOKIE: Final = (
+    rf"(?i:cookie){_QUOTE}{{0,4}}[ \t]{{0,3}}:[ \t]{{0,3}}{_QUOTE}{{0,4}}"
+    r"""((?<=["'])[^\s"'\\=;]{1,100}=[^\n"'\\]*|[^\s"'\\=;]{1,100}=[^\n\\]*)"""
+)
+"""`Cookie: a=b; c=d`, to the end of the line or of the string."""
+_SIGNED: Final = r"""[?&](?:[\w.-]{0,40}-)?(?i:key|sig|signature)=([^&\s"'\\#]+)"""
+"""In a URL, where `key` is no word of prose: `?key=…`, `&sig=…`, `&X-Amz-Signature=…`. Tokens are hidden wherever they are assigned."""
+_SLASHED: Final = r"""://[^\s/:@]{1,64}:(?!\d{1,5}/)([^\s/@"'<>][^\s"'<>?#]{0,255})@(?=[\w-]+\.[\w-]|[\w-]+:\d|localhost)"""
+"""The password of a URL with a slash in it: not after what may be a port, and only before what must be a host."""
 # A credential has a digit or is long: "bearer bonds" and "basic understanding" are prose
 _BEARER: Final = r"(?i:bearer)[ \t]+((?=[A-Za-z._~+/-]{0,63}[0-9=]|[A-Za-z._~+/-]{24})[A-Za-z0-9._~+/=-]{8,})"
 _BASIC: Final = r"(?i:basic)[ \t]+((?=[A-Za-z+/]{0,63}[0-9=]|[A-Za-z+/]{24})[A-Za-z0-9+/]{8,}+={0,2}(?![\w-]))"
@@ -57,11 +88,19 @@ DEFAULT_PATTERNS: Final = (
     r"xox[a-z]-[A-Za-z0-9-]{10,}",  # Slack
     r"xapp-[A-Za-z0-9-]{10,}",
     r"k_(?:live|test)_[A-Za-z0-9]{16,}",  # Stripe; its first letter stays
+    r"whsec_[A-Za-z0-9+/=]{16,}",  # Stripe's and Svix's web hooks
+    r"npm_[A-Za-z0-9]{30,}",
+    r"dop_v1_[a-f0-9]{32,}",  # DigitalOcean
+    r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",  # SendGrid
     r"eyJ(?<![A-Za-z0-9_-]eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?",  # a JWT
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)",
     _BEARER,
     _BASIC,
-    r"://[^\s/:@]*:([^\s/@]+)@",  # the password of a URL; the user name stays
+    _AUTHORIZATION,
+    _COOKIE,
+    _SIGNED,
+    r"""://[^\s/:@]*:([^\s/@]+(?:@[^\s/@,;"'<>]+)*)@""",  # the password of a URL; the user name stays
+    _SLASHED,
     _ASSIGNED,
 )
 """Regular expressions. What the one group matches is replaced; without a group, all that matches.
@@ -70,6 +109,9 @@ One by one, not as one alternation: each starts with a literal, for which `re` s
 """
 _HINTS: Final = {
     _ASSIGNED: r"""(?:password|passwd|passphrase|pwd|secret|token|key)["'\\]{0,4}[ \t]{0,3}[:=]""",
+    _AUTHORIZATION: "authorization",
+    _COOKIE: "cookie",
+    _SIGNED: r"(?:key|sig|signature)=",
     _BEARER: "bearer",
     _BASIC: "basic",
 }

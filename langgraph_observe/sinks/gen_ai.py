@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 
+from langgraph_observe.payloads import text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -61,8 +63,21 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 
 def known(attributes: Mapping[str, Value | None]) -> Attributes:
-    """The one None-filter: what is unknown is absent. So is an empty list."""
-    return {key: value for key, value in attributes.items() if value is not None and value != []}
+    """The one None-filter: what is unknown is absent. So is an empty list. Texts are made such that UTF-8 holds them.
+
+    One that it does not hold would cost the whole batch, or, with an SDK of the application's own, who knows what.
+    """
+    return {key: _clean(value) for key, value in attributes.items() if value is not None and value != []}
+
+
+def _clean(value: Value) -> Value:
+    match value:
+        case str():
+            return text(value)
+        case list():
+            return [text(item) for item in value]
+        case _:
+            return value
 
 
 def operation(run: Started) -> str | None:
@@ -94,7 +109,7 @@ def _given(*names: str | None) -> str | None:
 def span_name(run: Started) -> str:
     """`{operation} {subject}`, or the run's own name where there is no operation."""
     words = (operation(run), subject(run))
-    return " ".join(word for word in words if word) or run.name
+    return text(" ".join(word for word in words if word) or run.name)
 
 
 def span_kind(run: Started) -> SpanKind:

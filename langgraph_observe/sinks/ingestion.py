@@ -54,7 +54,9 @@ class Ingestion(SpanExporter):
         before = self.lost
         headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip", "x-langfuse-ingestion-version": "4"}
         for part, body in requests(spans, self._limit):
-            if len(body) > self._limit:
+            if body is None:
+                self.lose(len(part), "a span cannot be encoded")
+            elif len(body) > self._limit:
                 self.lose(len(part), f"a span of {len(body)} bytes is larger than a request may be")
             else:
                 self._send(SPANS, gzip.compress(body, 6), headers, len(part))

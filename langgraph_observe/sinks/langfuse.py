@@ -7,12 +7,13 @@ is installed or needed, and a span limit or a sampler of OpenTelemetry costs not
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import logging
+import math
 import os
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -22,11 +23,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
 from langgraph_observe.sinks import gen_ai, observation
-from langgraph_observe.sinks.deferred import Deferred
+from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ingestion import Ingestion
-from langgraph_observe.sinks.otel import weakly
 from langgraph_observe.sinks.otlp import REQUEST
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Traces:
     ) -> None:
         """What is not given is as the `LANGFUSE_*` variables say; `timeout` is seconds for one request, retries included.
 
-        A `span_exporter` takes the spans in place of Langfuse's endpoint. Raises ValueError naming the keys that are missing.
+        A `span_exporter` takes the spans in place of Langfuse's endpoint. Raises ValueError naming the keys that are missing,
+        and for a base URL without a scheme or a host.
         """
         keys = {
             "LANGFUSE_PUBLIC_KEY": public_key or os.environ.get("LANGFUSE_PUBLIC_KEY"),
@@ -75,7 +77,7 @@ class Traces:
             message = f"Langfuse needs {missing}"
             raise ValueError(message)
         self._ingestion = Ingestion(
-            base_url=base_url or _variable("BASE_URL") or _variable("HOST") or CLOUD,
+            base_url=_addressed(base_url or _variable("BASE_URL") or _variable("HOST") or CLOUD),
             public_key=public,
             secret_key=secret,
             timeout=timeout or float(_variable("TIMEOUT") or 5),
@@ -92,9 +94,8 @@ class Traces:
         )
         self._resource = Resource.create()
         self._nested: set[str] = set()
-        self._closed = False
-        self._deferred = Deferred(self, name="langfuse.Traces", interval=INTERVAL)
-        atexit.register(weakly(self.close))
+        self._deferred: Deferred[tuple[Record, bool]] = Deferred(self, name="langfuse.Traces", interval=INTERVAL)
+        at_exit(self.close)
 
     def __call__(self, record: Record) -> None:
         """Hand a record to the thread. Of a root that begins, remember whether Langfuse will have its parent."""
@@ -106,12 +107,13 @@ class Traces:
         if isinstance(record, Finished) and record.run.parent_id is None:
             root = record.run.span_id not in self._nested
             self._nested.discard(record.run.span_id)
-        self._deferred(cast("Record", (record, root)))  # Deferred carries what its sink takes, whatever it is
+        self._deferred((record, root))
 
     def write(self, batch: Sequence[tuple[Record, bool]]) -> None:
         """Send a batch: records, each with whether it is the root of what Langfuse will see. On Deferred's thread."""
-        spans = [span for record, root in batch if (span := self._span(record, root=root)) is not None]
-        scores = [observation.score(record, self._environment) for record, _ in batch if isinstance(record, Scored)]
+        told = [self._told(record, root=root) for record, root in batch]
+        spans = [one for one in told if isinstance(one, ReadableSpan)]
+        scores = [one for one in told if isinstance(one, dict)]
         token = otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))  # our own requests are not to be traced
         try:
             if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS and self._exporter is not self._ingestion:
@@ -123,13 +125,12 @@ class Traces:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that has finished before now is sent, or given up. False after `timeout` seconds, at once after `close`."""
-        return self._deferred.flush(0.0 if self._closed else timeout)
+        return self._deferred.flush(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Send what waits, for at most `timeout` seconds, and take no more."""
-        if self._closed:  # by the Observer, and again at exit: a silent server is waited for once
+        if self._deferred.closed:  # by the Observer, and again at exit: a silent server is waited for once
             return
-        self._closed = True
         deadline = time.monotonic() + timeout
         self._deferred.close(timeout)
         if time.monotonic() >= deadline:
@@ -140,13 +141,17 @@ class Traces:
         """Deferred's counts, and what was `lost` because the server did not take it."""
         return self._deferred.health() | {"lost": self._ingestion.lost}
 
-    def _span(self, record: Record, *, root: bool) -> ReadableSpan | None:
+    def _told(self, record: Record, *, root: bool) -> ReadableSpan | dict[str, object] | None:
         try:
             match record:
                 case Finished():
                     return self._run(record, root=root)
                 case Noted(kind=kind) if kind in observation.EVENTS:
                     return self._event(record)
+                case Scored(value=float(value)) if not math.isfinite(value):
+                    self._ingestion.lose(1, "a score is no finite number")
+                case Scored():
+                    return observation.score(record, self._environment)
         except Exception as error:  # one record that cannot be told must not cost the 511 around it
             self._ingestion.lose(1, f"a record could not be told ({type(error).__name__})")
         return None
@@ -159,13 +164,13 @@ class Traces:
             (run.trace_id, run.span_id, run.parent_span_id),
             (run.at_ns, record.at_ns),
             observation.attributes(record) | ({"langfuse.internal.is_app_root": True} if root else {}),
-            trace.Status(trace.StatusCode.ERROR, observation.status(record)) if failed else trace.Status(),
+            trace.Status(trace.StatusCode.ERROR, text(observation.status(record))) if failed else trace.Status(),
         )
 
     def _event(self, record: Noted) -> ReadableSpan:
         run = record.run
         told = f"{run.span_id} {record.kind} {record.name} {record.at_ns}"
-        own = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()  # the same moment, sent again, is the same event
+        own = hashlib.blake2b(text(told).encode(), digest_size=8).hexdigest()  # the same moment, sent again, is the same event
         ids = (run.trace_id, own, run.span_id)
         return self._readable(record.name or record.kind, ids, (record.at_ns, record.at_ns), observation.noted(record))
 
@@ -179,7 +184,7 @@ class Traces:
     ) -> ReadableSpan:
         trace_id, span_id, parent_id = ids
         return ReadableSpan(
-            name=name,
+            name=text(name),
             context=_context(trace_id, span_id),
             parent=_context(trace_id, parent_id) if parent_id else None,
             resource=self._resource,
@@ -204,6 +209,15 @@ def others(span: ReadableSpan) -> bool:
 
 def _variable(name: str) -> str | None:
     return os.environ.get(f"LANGFUSE_{name}") or None
+
+
+def _addressed(base_url: str) -> str:
+    url = urlsplit(base_url)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        shown = base_url.rpartition("@")[2].partition("?")[0]  # no password, no query
+        message = f"Langfuse's base URL needs a scheme and a host, as {CLOUD} has: {shown!r}"
+        raise ValueError(message)
+    return base_url
 
 
 def _context(trace_id: str, span_id: str) -> trace.SpanContext:

@@ -50,9 +50,9 @@ class Lines:
         """Wait until all that was recorded before now is written."""
         return self._deferred.flush(timeout)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 5.0) -> None:
         """Write what is queued. What comes later is counted as dropped."""
-        self._deferred.close()
+        self._deferred.close(timeout)
 
     def health(self) -> Mapping[str, int]:
         """Counts since the start: queued now, dropped, errors."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph_observe.payloads import encode, plain
+from langgraph_observe.payloads import encode, plain, text
 from langgraph_observe.sinks import gen_ai
 from langgraph_observe.sinks.content import definitions, fit
 
@@ -45,7 +45,9 @@ _ENDINGS: Final = {
     "task_cancelled": "cancelled",
     "process_stopped": "the process was stopped",
     "timeout": "timed out",
-    "root_ended": "still open when its root ended",
+    "sibling_failed": "stopped because a node beside it failed",
+    "forgotten": "nobody ended it, and too many others were open",
+    "closed": "still open when the Observer was closed",
 }
 _REASONING_PRICED: Final = frozenset({"openai", "azure.ai.openai", "gcp.gen_ai", "gcp.gemini", "gcp.vertex_ai"})
 """Providers whose models have a price for `output_reasoning` in Langfuse; elsewhere that bucket would cost nothing."""
@@ -79,7 +81,7 @@ def of_trace(run: Started) -> Attributes:
             "user.id": run.user_id,
             "langfuse.trace.name": run.trace_name or (run.name if run.parent_id is None else None),
             "langfuse.trace.tags": list(run.tags),
-            **{f"langfuse.trace.metadata.{key}": value for key, value in run.labels.items()},
+            **{f"langfuse.trace.metadata.{text(key)}": value for key, value in run.labels.items()},
         }
     )
 
@@ -119,7 +121,7 @@ def score(record: Scored, environment: str | None) -> dict[str, object]:
         "timestamp": _when(record.at_ns).isoformat(),
         "metadata": {"source": record.source},
     }
-    return {key: item for key, item in body.items() if item is not None}
+    return {key: plain(item) for key, item in body.items() if item is not None}
 
 
 def status(record: Finished) -> str | None:
@@ -135,10 +137,9 @@ def status(record: Finished) -> str | None:
 def _metadata(record: Finished) -> Attributes:
     """The user's own and LangGraph's, one attribute a key: only those can be filtered by."""
     run, usage = record.run, record.usage
-    own = plain(run.metadata)
     resumed = [link.trace_id for link in run.links if link.kind == "resumed_from"]
-    return _raw(
-        (own if isinstance(own, dict) else {"metadata": own})
+    shown = plain(
+        dict(run.metadata)
         | {
             "langgraph_node": run.node,
             "langgraph_step": run.step,
@@ -153,6 +154,7 @@ def _metadata(record: Finished) -> Attributes:
             "input_omitted": dict(taken.omitted) if (taken := record.input or run.input) and taken.omitted else None,
         }
     )
+    return _raw(shown if isinstance(shown, dict) else {"metadata": shown})
 
 
 def _raw(metadata: Mapping[str, object]) -> Attributes:

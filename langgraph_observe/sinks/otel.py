@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import time
-import weakref
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
+from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Started
 from langgraph_observe.sinks import content as said
 from langgraph_observe.sinks import gen_ai
-from langgraph_observe.sinks.deferred import Deferred
+from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, tracer_of
 from langgraph_observe.sinks.otlp import Bounded, within
 
@@ -50,6 +49,10 @@ class _Open(NamedTuple):
     owned: bool
 
 
+_Ended: TypeAlias = tuple[Finished | Noted, _Open | None]
+"""What is told of a run that has begun or, with None, whose span is yet to be made."""
+
+
 class Spans:
     """One span per run, with the record's own ids where the provider is the SDK's.
 
@@ -75,12 +78,15 @@ class Spans:
         `on_close` and `health` belong to a provider of this sink's own: see `exporting`.
         """
         self._given = tracer_provider
-        self._content = (content or _switch()) in {"SPAN_ONLY", "SPAN_AND_EVENT"}
+        chosen = content or _switch()
+        if chosen == "EVENT_ONLY":
+            log.warning("content EVENT_ONLY: no events are made yet, and nothing is put on spans")
+        self._content = chosen in {"SPAN_ONLY", "SPAN_AND_EVENT"}
         self._node_spans = node_spans
         self._on_close, self._health = on_close, health
         self._open: dict[str, _Open] = {}
         self._tracer: tuple[trace.TracerProvider, trace.Tracer] | None = None
-        self._deferred = Deferred(self._complete, name="otel.Spans")
+        self._deferred: Deferred[_Ended] = Deferred(self._complete, name="otel.Spans")
         if tracer_provider is not None:
             self._found()
 
@@ -165,14 +171,14 @@ class Spans:
         if self._tracer is None or self._tracer[0] is not provider:
             self._tracer = (provider, tracer_of(provider))
             # A provider shuts down at exit, and exit hooks run last in, first out: what waits here must reach it before.
-            atexit.register(weakly(self._deferred.flush))
+            at_exit(self._deferred.flush)
         tracer = self._tracer[1]
         return None if isinstance(tracer, trace.NoOpTracer) else tracer  # OTEL_SDK_DISABLED
 
     def _later(self, record: Finished | Noted, was: _Open | None) -> None:
-        self._deferred(cast("Record", (record, was)))  # Deferred carries what its sink takes, whatever it is
+        self._deferred((record, was))
 
-    def _complete(self, item: object) -> None:
+    def _complete(self, item: _Ended) -> None:
         match item:
             case (Noted() as record, _Open(span=span)):
                 self._note(record, span)
@@ -187,8 +193,8 @@ class Spans:
     def _note(self, record: Noted, span: trace.Span) -> None:
         event = f"langgraph.{record.kind}"
         payload = record.payload if self._content else None
-        text = said.fit(payload.value, said.MESSAGE) if payload else None
-        span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": text}), record.at_ns)
+        shown = said.fit(payload.value, said.MESSAGE) if payload else None
+        span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
 
     def _end(self, record: Finished, span: trace.Span) -> None:
         try:
@@ -207,7 +213,7 @@ class Spans:
         failure = record.failure
         message = failure.message if failure and self._content else ""
         line = message.strip().partition("\n")[0][:DESCRIPTION]
-        span.set_status(trace.Status(trace.StatusCode.ERROR, line or error))
+        span.set_status(trace.Status(trace.StatusCode.ERROR, text(line or error)))
         if failure is not None:
             stack = failure.stack if self._content else None
             detail = {"exception.type": failure.type, "exception.message": message or None, "exception.stacktrace": stack}
@@ -217,6 +223,15 @@ class Spans:
 def installed() -> bool:
     """Whether the application has a tracer provider."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def wanted() -> bool:
+    """Whether the environment asks for `exporting()`: it names an OTLP endpoint, and the application has no tracer provider.
+
+    `OTEL_TRACES_EXPORTER`, if set, must have `otlp` in its list: with `none`, nothing is to leave.
+    """
+    named = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    return bool(_of_traces("ENDPOINT")) and "otlp" in (named or "otlp") and not installed()
 
 
 def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = None, *, content: Content | None = None) -> Spans:
@@ -232,16 +247,20 @@ def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = N
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "langgraph-observe"}))
-    host, port = gen_ai.server(
-        endpoint or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    )
+    if (_of_traces("PROTOCOL") or "http/protobuf") != "http/protobuf":
+        log.warning("OTEL_EXPORTER_OTLP_PROTOCOL asks for what is not here: spans are sent as http/protobuf")
+    host, port = gen_ai.server(endpoint or _of_traces("ENDPOINT"))
     place = f"{host}:{port}" if host else "localhost"  # no more of the URL: it may hold a key
     exporter = Bounded(OTLPSpanExporter(_traces(endpoint), headers=headers), name=f"the OTLP endpoint at {place}")
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     spans = Spans(tracer_provider=provider, content=content, on_close=provider.shutdown, health=lambda: {"lost": exporter.lost})
-    atexit.register(weakly(spans.close))
+    at_exit(spans.close)
     return spans
+
+
+def _of_traces(name: str) -> str | None:
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
 
 
 def _traces(endpoint: str | None) -> str | None:
@@ -276,14 +295,3 @@ def _remote(trace_id: str, span_id: str) -> trace.SpanContext:
     return trace.SpanContext(
         int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED)
     )
-
-
-def weakly(method: Callable[[], object]) -> Callable[[], None]:
-    """An exit hook that does not keep its sink alive."""
-    reference = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (alive := reference()) is not None:
-            alive()
-
-    return call

@@ -19,15 +19,26 @@ REQUEST: Final = 8 * 1024 * 1024
 """Bytes of one request before compression: collectors take 20 MiB, Langfuse warns above 16 MB."""
 
 
-def requests(spans: Sequence[ReadableSpan], limit: int = REQUEST) -> Iterator[tuple[Sequence[ReadableSpan], bytes]]:
-    """Spans with their OTLP body, halved until it fits `limit` bytes. A span that is too large alone comes alone."""
-    body = encode_spans(spans).SerializeToString()
-    if len(body) <= limit or len(spans) == 1:
+def requests(spans: Sequence[ReadableSpan], limit: int = REQUEST) -> Iterator[tuple[Sequence[ReadableSpan], bytes | None]]:
+    """Spans with their OTLP body, halved until it fits `limit` bytes.
+
+    A span that is too large alone comes alone, and so does one that cannot be encoded (text that UTF-8 cannot hold), with None.
+    """
+    body = _encoded(spans)
+    if len(spans) <= 1 or (body is not None and len(body) <= limit):
         yield spans, body
         return
     middle = len(spans) // 2
     yield from requests(spans[:middle], limit)
     yield from requests(spans[middle:], limit)
+
+
+def _encoded(spans: Sequence[ReadableSpan]) -> bytes | None:
+    try:
+        body: bytes = encode_spans(spans).SerializeToString()
+    except Exception:
+        return None
+    return body
 
 
 class Bounded(SpanExporter):
@@ -40,27 +51,39 @@ class Bounded(SpanExporter):
     def __init__(self, exporter: SpanExporter, *, name: str, limit: int = REQUEST) -> None:
         """`limit` in bytes before compression."""
         self.lost = 0
-        self._warned = False
+        self._said: set[str] = set()
         self._exporter, self._name, self._limit = exporter, name, limit
         logging.getLogger(type(exporter).__module__).addFilter(_hold_back)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send what can be sent. FAILURE if any span was lost."""
-        lost = sum(len(part) for part, _ in requests(spans, self._limit) if not self._sent(part))
-        self.lost += lost
-        return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
+        before = self.lost
+        for part, body in requests(spans, self._limit):
+            if body is None:
+                self._lose(len(part), "a span cannot be encoded", "")
+            else:
+                self._send(part)
+        return SpanExportResult.FAILURE if self.lost > before else SpanExportResult.SUCCESS
 
-    def _sent(self, spans: Sequence[ReadableSpan]) -> bool:
+    def _send(self, spans: Sequence[ReadableSpan]) -> None:
         lines: list[str] = []
         _held.lines = lines
         try:
             sent = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception as error:
+            sent = False
+            lines.append(type(error).__name__)
         finally:
             _held.lines = None
-        if not (sent or self._warned):
-            self._warned = True
-            log.warning("%s does not take our spans; what is lost is counted. %s", self._name, lines[-1] if lines else "")
-        return sent
+        if not sent:
+            self._lose(len(spans), "it does not take our spans", lines[-1] if lines else "")
+
+    def _lose(self, count: int, problem: str, detail: str) -> None:
+        """Count; say each problem once."""
+        self.lost += count
+        if problem not in self._said:
+            self._said.add(problem)
+            log.warning("%s: %s; what is lost is counted. %s", self._name, problem, detail)
 
     def shutdown(self) -> None:
         """End the exporter."""

@@ -65,6 +65,10 @@ WHOLE = {
     "jwt": st.tuples(*[token("", 10, ALNUM)] * 3).map(
         lambda p: f"eyJ{p[0]}.{p[1]}.{p[2]}"
     ),  # no _-: part of it would be another kind
+    "web hook": token("whsec_", 20),
+    "npm": token("npm_", 36),
+    "digitalocean": token("dop_v1_", 40, "0123456789abcdef"),
+    "sendgrid": st.tuples(token("", 20), token("", 40)).map(lambda p: f"SG.{p[0]}.{p[1]}"),
     "private key": token("", 40, ALNUM + "+/\n").map(
         lambda body: f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"
     ),
@@ -83,6 +87,14 @@ PARTS = {
     "json in json": of('{{\\"db_password\\": \\"{}\\"}}', PASSWORD),
     "yaml": of("password: {}", PASSWORD),
     "with spaces": of('secret = "{}"', st.tuples(PASSWORD, PASSWORD).map(" ".join)),
+    "authorization token": of("Authorization: Token {}", PASSWORD),
+    "cookie": of("Cookie: session={}; theme=dark", PASSWORD),
+    "yaml secret": of("secret: {}", PASSWORD),
+    "yaml key": of("api_key: {}", PASSWORD),
+    "signed url": of("https://h.example/x?a=b&sig={}", token("", 12)),
+    "url key": of("https://h.example/x?key={}&a=b", token("", 12)),
+    "url with a slash": of("postgres://app:Zq/{}@db.example:5432/x", token("", 8)),
+    "account key": of("AccountKey={}==;EndpointSuffix=x", token("", 40)),
     "aws secret": of("aws_secret_access_key = {}", token("", 40)),
     "cut private key": of("-----BEGIN PRIVATE KEY-----\n{}", token("", 40)),
 }
@@ -137,6 +149,47 @@ def test_the_name_of_a_secret_stays():
         shown('Authorization: Bearer abc123def, password="two words", x')
         == 'Authorization: Bearer [redacted], password="[redacted]", x'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ('{"password": "it\'s-secret-42"}', '{"password": "[redacted]"}'),
+        (r'{"password": "a\"bcdef99", "b": 1}', '{"password": "[redacted]", "b": 1}'),
+        (r'{"password": "ends in \\", "b": "c"}', '{"password": "[redacted]", "b": "c"}'),
+        ("{'password': 'say \"hi\" 42', 'b': 1}", "{'password': '[redacted]', 'b': 1}"),
+        (r'"{\"password\": \"it\'s\", \"b\": 1}"', r'"{\"password\": \"[redacted]\", \"b\": 1}"'),
+        (r'"{\"password\": \"a\\\"b\\\\\", \"b\": 1}"', r'"{\"password\": \"[redacted]\", \"b\": 1}"'),
+        (r"\\\"password\\\": \\\"it\'s\\\", \\\"b\\\": 1", r"\\\"password\\\": \\\"[redacted]\\\", \\\"b\\\": 1"),
+        ('password="", user="bob"', 'password="", user="bob"'),
+        ("password=it's-secret, b", "password=[redacted], b"),
+        ("AccountName=a;AccountKey=abc/def+==;End=x", "AccountName=a;AccountKey=[redacted];End=x"),
+        ("Authorization: Token c0ffee, x", "Authorization: Token [redacted], x"),
+        ('Cookie: a=b; c="d"\nHost: h', "Cookie: [redacted]\nHost: h"),
+        ('{"Set-Cookie": "a=b; c=d", "e": 1}', '{"Set-Cookie": "[redacted]", "e": 1}'),
+        ("- secret: x\n- b", "- secret: [redacted]\n- b"),
+        ("token: abcdef12 and so on", "token: [redacted] and so on"),
+        ("secret: 'a b'", "secret: '[redacted]'"),
+        ("api_key: x and so on", "api_key: [redacted] and so on"),
+        ("https://h/?key=a&X-Amz-Signature=b&c=d", "https://h/?key=[redacted]&X-Amz-Signature=[redacted]&c=d"),
+        ("https://h/?access_token=a&signature=b#c", "https://h/?access_token=[redacted]&signature=[redacted]#c"),
+        ("db://bob:a@b@host/x", "db://bob:[redacted]@host/x"),
+        ("db://bob:a/b/c@host:5432/x@y", "db://bob:[redacted]@host:5432/x@y"),
+    ],
+)
+def test_a_secret_is_hidden_whole_and_nothing_else(text, clean):
+    assert shown(text) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the secret: love is all you need", "a token: the smallest part", "http://host:8080/a@b.example", "http://host:{port}/users/@me",
+        "a cookie: sweet", "monkey=1", "?page=2&sort=name", "npm_config_registry", "SG.1.2",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_secret_stays(text):
+    assert shown(text) == text
 
 
 MIXED = st.lists(
@@ -377,7 +430,9 @@ from langgraph_observe.payloads import Payload
 from langgraph_observe.records import Scored
 process = redact(emails=True, cards=True)
 hard = ["sk-", "eyJ", "eyJaaaaaaaa.", "password", "password=", "token=\\\\", "://a:", "Bearer ", "bearer a", "-----BEGIN PRIVATE KEY-----",
-        "a", "a.", "a@", "a@a.", "1", "1 ", "1111 ", "password\\"\\"\\"\\"", "AKIA", "secret ", "basic aaaa/", "-----BEGIN A"]
+        "a", "a.", "a@", "a@a.", "1", "1 ", "1111 ", "password\\"\\"\\"\\"", "AKIA", "secret ", "basic aaaa/", "-----BEGIN A",
+        "cookie:", "cookie: a=", "authorization: token ", "secret:", "secret: ", "secret: a\\n", "?key=", "&a-", "://a:b/", "://a:@",
+        "://a:b@", "password=a'", "password='\\\\", "password=\\\\'", "password=\\\\\\\\\\\\'\\\\", "SG.aaaaaaaaaaaaaaaaaaaa", "npm_", "whsec_"]
 for text in hard:
     process(Scored(trace_id="", name="", value=1.0, comment=text * (1_000_000 // len(text)), at_ns=0, id=""))
 print("done")

@@ -4,13 +4,17 @@ import gc
 import logging
 import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+import weakref
 
 import pytest
 
 from langgraph_observe.records import Scored
-from langgraph_observe.sinks.deferred import Deferred
+from langgraph_observe.sinks.deferred import Deferred, at_exit
 
 
 def score(number=0):
@@ -91,7 +95,7 @@ def test_what_does_not_fit_is_dropped_and_counted_and_logged_once_on_another_thr
         assert gate.entered.wait(10)
         for n in range(1, 21):
             deferred(score(n))
-        until(lambda: threads)
+        until(lambda: threads and "narrow" in caplog.text)  # caplog's handler comes after ours
     finally:
         logger.removeHandler(handler)
     assert deferred.dropped == 15
@@ -119,7 +123,7 @@ def test_a_sink_that_raises_costs_its_record_only(caplog, failure):
     assert deferred.flush()
     assert seen == ["0", "3"]
     assert deferred.errors == 2
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [line for line in map(logging.LogRecord.getMessage, caplog.records) if "fragile" in line]
     assert len(lines) == 1
     assert failure.__name__ in lines[0]
     assert "sk-secret" not in lines[0]
@@ -168,7 +172,7 @@ def test_close_delivers_what_is_queued_and_later_records_are_counted_as_dropped(
     deferred(score(1))
     deferred.close()
     assert [record.name for record in seen] == ["1"]
-    assert not deferred._thread.is_alive()
+    assert deferred._thread is None
     deferred(score(2))
     assert deferred.dropped == 1
     assert len(seen) == 1
@@ -273,7 +277,7 @@ def test_a_forked_child_starts_empty_with_a_thread_of_its_own():
     deferred(score("parent, held in the sink"))
     assert gate.entered.wait(10)
     deferred(score("parent, queued"))
-    gate.opened = threading.Event()  # the child's own; the parent's thread waits on the old one
+    held, gate.opened = gate.opened, threading.Event()  # the child's own; the parent's thread waits on the old one
     gate.opened.set()
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("fork")
@@ -282,5 +286,214 @@ def test_a_forked_child_starts_empty_with_a_thread_of_its_own():
     assert ours.poll(20)
     flushed, names = ours.recv()
     child.join(20)
+    held.set()
     assert flushed
     assert names == ["child"]
+
+
+def test_a_thread_without_work_ends_and_the_next_record_starts_another():
+    seen = []
+    deferred = Deferred(seen.append, interval=0, idle=0.001)
+    for number in range(3):
+        deferred(number)
+        until(lambda: deferred._thread is None)
+        assert len(seen) == number + 1
+    assert seen == [0, 1, 2]
+
+
+def test_what_nobody_closes_is_collected_in_the_end():
+    deferred = Deferred(lambda _: None, interval=0, idle=0.001)
+    reference = weakref.ref(deferred)
+    deferred(score())
+    del deferred
+    until(lambda: gc.collect() >= 0 and reference() is None)
+
+
+def test_a_record_that_comes_while_the_thread_ends_is_delivered_by_itself():
+    seen = []
+    deferred = Deferred(seen.append, interval=0, idle=0.001)
+    turn = deferred._turn
+
+    def and_one_more(source):
+        goes_on = turn(source)
+        if not goes_on and len(seen) == 1:
+            deferred("late")
+        return goes_on
+
+    deferred._turn = and_one_more
+    deferred("first")
+    until(lambda: seen == ["first", "late"])
+
+
+def test_no_record_is_lost_to_threads_that_end_all_the_time():
+    seen = []
+    deferred = Deferred(seen.append, interval=0, idle=0)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=lambda: [deferred(n) for n in range(2_000)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        until(lambda: len(seen) == 8_000)
+    finally:
+        sys.setswitchinterval(interval)
+    assert deferred.dropped == 0
+
+
+def test_a_record_is_let_go_when_it_is_delivered():
+    class Item:
+        pass
+
+    deferred = Deferred(lambda _: None, interval=0)
+    item = Item()
+    reference = weakref.ref(item)
+    deferred(item)
+    del item
+    assert deferred.flush()
+    until(lambda: reference() is None)
+    deferred.close()
+
+
+def test_who_waits_for_a_stuck_sink_is_not_counted_as_queued():
+    gate = Gate()
+    deferred = Deferred(gate, interval=0)
+    deferred(score())
+    assert gate.entered.wait(10)
+    assert [deferred.flush(0) for _ in range(3)] == [False] * 3
+    deferred.close(0)
+    assert deferred.health()["queued"] == 0
+    gate.opened.set()
+
+
+def test_a_stuck_sink_is_waited_for_once():
+    gate = Gate()
+    deferred = Deferred(gate, interval=0)
+    deferred(score())
+    assert gate.entered.wait(10)
+    deferred.close(0)
+    before = time.monotonic()
+    deferred.close(600)
+    assert deferred.flush(600) is False
+    assert time.monotonic() - before < 300
+    gate.opened.set()
+
+
+def python(tmp_path, code):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_at_exit_the_queue_of_what_was_dropped_is_delivered(tmp_path):
+    code = """
+        import gc
+        from langgraph_observe.sinks.deferred import Deferred
+        Deferred(print, interval=60)("delivered")
+        gc.collect()
+    """
+    assert python(tmp_path, code) == ["delivered"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_at_exit_a_forked_child_delivers_its_own(tmp_path):
+    code = """
+        import os
+        from langgraph_observe.sinks.deferred import Deferred
+        deferred = Deferred(lambda word: print(word, flush=True), interval=60)
+        if os.fork() == 0:
+            deferred("child")
+        else:
+            os.wait()
+            deferred("parent")
+    """
+    assert python(tmp_path, code) == ["child", "parent"]
+
+
+def test_at_exit_thirty_hung_sinks_take_the_time_of_one_and_the_others_deliver(tmp_path):
+    """One after the other, with the 5 s of a flush, would take 150 s; the process has 60."""
+    code = """
+        import threading
+        from langgraph_observe.sinks import deferred
+
+        class Owner:
+            def __init__(self):
+                self.deferred = deferred.Deferred(lambda _: threading.Event().wait(), interval=0)
+                self.deferred(1)
+                deferred.at_exit(self.deferred.close)
+
+        deferred.EXIT = 0.3
+        owners = [Owner() for _ in range(15)]
+        hung = [deferred.Deferred(lambda _: threading.Event().wait(), interval=0) for _ in range(15)]
+        for one in hung:
+            one(1)
+        deferred.Deferred(print, interval=60)("delivered")
+    """
+    assert python(tmp_path, code) == ["delivered"]
+
+
+def test_an_exit_hook_keeps_nothing_alive():
+    class Owner:
+        def close(self, timeout):
+            raise AssertionError
+
+    owner = Owner()
+    reference = weakref.ref(owner)
+    at_exit(owner.close)
+    del owner
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_child_of_multiprocessing_delivers_before_it_leaves(tmp_path, method):
+    code = f"""
+        import multiprocessing
+        from pathlib import Path
+        from langgraph_observe.sinks.deferred import Deferred
+
+        def keep(word):
+            with Path(__file__).with_name("kept").open("a") as file:
+                print(word, file=file)
+
+        inherited = Deferred(keep, interval=60)
+
+        def work():
+            inherited("inherited")
+            Deferred(keep, interval=60)("own")
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            child = context.Process(target=work)
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+    """
+    python(tmp_path, code)
+    assert sorted((tmp_path / "kept").read_text().split()) == ["inherited", "own"]
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_child_of_multiprocessing_that_is_the_first_to_record_delivers_too(tmp_path, method):
+    code = f"""
+        import multiprocessing
+        from pathlib import Path
+
+        def work():
+            from langgraph_observe.sinks.deferred import Deferred
+            Deferred(Path(__file__).with_name("kept").write_text, interval=60)("own")
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            child = context.Process(target=work)
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+    """
+    python(tmp_path, code)
+    assert (tmp_path / "kept").read_text() == "own"

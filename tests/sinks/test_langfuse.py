@@ -406,6 +406,46 @@ def test_missing_keys_are_named(given, missing):
         langfuse.Traces(**given)
 
 
+@pytest.mark.parametrize("url", ["langfuse.example", "//user:hunter2@langfuse.example?key=hunter2", "ftp://h", "https://"])
+def test_a_base_url_without_a_scheme_or_a_host_is_named(url):
+    with pytest.raises(ValueError, match="needs a scheme and a host") as caught:
+        langfuse.Traces(base_url=url, **KEYS)
+    assert "hunter2" not in str(caught.value)
+    assert url in str(caught.value) or "@" in url
+
+
+def test_a_span_that_cannot_be_encoded_takes_no_other_with_it(monkeypatch, caplog):
+    with Server() as server:
+        traces = langfuse.Traces(base_url=server.url, **KEYS)
+        monkeypatch.setattr(langfuse, "text", lambda value: value)  # a way for such text that nobody has thought of
+        for name in ("a", "b\ud800", "c"):
+            traces(finished(started(name=name)))
+        traces.close()
+    assert [span.name for span in server.spans] == ["a", "c"]
+    assert traces.health()["lost"] == 1
+    assert ["cannot be encoded" in line.getMessage() for line in caplog.records] == [True]
+
+
+def test_text_that_utf_8_cannot_hold_costs_its_character_only():
+    bad = "\ud800"
+    run = started(
+        name=bad, node=bad, user_id=bad, tags=(bad,), labels={bad: bad}, metadata={bad: bad}, provider=bad, parameters={bad: bad}
+    )
+    with Server() as server:
+        traces = langfuse.Traces(base_url=server.url, **KEYS)
+        traces(finished(run, **failed(bad), goto=(bad,)))
+        traces(noted(run, "custom", bad, bad))
+        traces(scored(name=bad, comment=bad, value=bad))
+        traces.close()
+    assert traces.health() == {"queued": 0, "dropped": 0, "errors": 0, "lost": 0}
+    span, event = server.spans
+    assert (span.name, span.status.message, event.name) == ("?", "openai.RateLimitError: ?", "?")
+    held = attributes(span)
+    assert (held["user.id"], held["langfuse.trace.metadata.?"], held["langfuse.observation.metadata.goto"]) == ("?", "?", '["?"]')
+    (score,) = server.requests[-1].json
+    assert (score["name"], score["comment"], score["value"]) == ("?", "?", "?")
+
+
 def test_a_large_span_does_not_take_the_others_with_it(monkeypatch, caplog):
     monkeypatch.setenv("LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES", "20000")
     with Server() as server:
@@ -595,6 +635,25 @@ def test_scores_fit_the_api_that_the_sdk_describes():
     named = convert_and_respect_annotation_metadata(object_=body, annotation=CreateScoreRequest, direction="read")
     assert set(named) <= set(CreateScoreRequest.model_fields)
     assert CreateScoreRequest(**named).observation_id == "00f067aa0ba902b7"
+
+
+def test_a_score_that_is_no_number_costs_no_other(caplog):
+    with Server() as server:
+        traces = langfuse.Traces(base_url=server.url, **KEYS)
+        for value in (float("nan"), 0.5, float("inf"), True):
+            traces(scored(value=value))
+        traces.close()
+    assert [body["value"] for body in server.requests[0].json] == [0.5, 1]
+    assert traces.health()["lost"] == 2
+    assert ["no finite number" in line.getMessage() for line in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("closed", "Observer was closed"), ("forgotten", "nobody ended it"), ("sibling_failed", "a node beside it failed")],
+)
+def test_an_ending_is_told_in_words(bench, reason, words):
+    assert words in one(bench, started(), outcome="abandoned", reason=reason)["langfuse.observation.status_message"]
 
 
 def test_rejected_scores_are_counted():

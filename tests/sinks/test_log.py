@@ -225,3 +225,21 @@ def test_a_handler_that_raises_is_counted_and_the_next_line_is_written(kept):
     lines.close()
     lines(finished())
     assert lines.health()["dropped"] == 1
+
+
+def test_close_waits_no_longer_than_it_is_told():
+    gate, done = threading.Event(), threading.Event()
+
+    class Stuck(logging.Handler):
+        def emit(self, record):
+            gate.wait(4)
+            done.set()
+
+    logger = logging.getLogger("test of a stuck handler")
+    logger.propagate = False
+    logger.addHandler(Stuck())
+    lines = Lines(logger=logger, level=logging.ERROR)
+    lines(finished())
+    lines.close(0)
+    assert not done.is_set()
+    gate.set()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from otlp_server import Server, attributes
 from langgraph_observe.records import Link, Message, Payload, Prompt, Scored, Usage
 from langgraph_observe.sinks import content, otel
 from langgraph_observe.sinks.ids import Ids
-from langgraph_observe.sinks.otlp import Bounded
+from langgraph_observe.sinks.otlp import Bounded, requests
 
 
 class Bench:
@@ -329,7 +330,7 @@ def test_no_content_by_default(bench):
         ("no_content", False, 0),
         ("span_only", True, 0),
         ("SPAN_AND_EVENT", True, 0),
-        ("EVENT_ONLY", False, 0),
+        ("EVENT_ONLY", False, 1),
         ("true", True, 0),
         ("false", False, 0),
         ("yes please", False, 1),
@@ -683,11 +684,11 @@ def test_many_threads_leave_nothing_behind(bench):
 
 
 def test_nothing_is_kept_alive_by_the_exit_hook():
-    spans = otel.Spans(tracer_provider=TracerProvider(shutdown_on_exit=False))
-    found = otel.weakly(spans.close)
+    spans = otel.exporting("http://127.0.0.1:9")
+    reference = weakref.ref(spans)
     del spans
     gc.collect()
-    found()
+    assert reference() is None
 
 
 # --- exporting -------------------------------------------------------------------------------------------------------
@@ -736,6 +737,72 @@ def test_a_server_that_refuses_is_said_once_and_counted(caplog, status):
     (line,) = caplog.records
     assert (line.name, str(status) in line.getMessage()) == ("langgraph_observe", True)
     assert "secret" not in caplog.text
+
+
+def encodable(tracer, name):
+    span = tracer.start_span(name)
+    span.end()
+    return span
+
+
+def test_a_span_that_cannot_be_encoded_is_counted_and_said_once_and_takes_no_other_with_it(caplog):
+    tracer, memory = TracerProvider(shutdown_on_exit=False).get_tracer("t"), InMemorySpanExporter()
+    exporter = Bounded(memory, name="test")
+    names = ["a", "b", "broken \ud800", "c", "broken too \udfff", "d"]
+    assert exporter.export([encodable(tracer, name) for name in names]) is SpanExportResult.FAILURE
+    assert [span.name for span in memory.get_finished_spans()] == ["a", "b", "c", "d"]
+    assert exporter.lost == 2
+    (line,) = caplog.records
+    assert "cannot be encoded" in line.getMessage()
+    assert "broken" not in line.getMessage()
+
+
+def test_an_exporter_that_raises_is_counted_and_said_once(caplog):
+    class Raising(InMemorySpanExporter):
+        def export(self, spans):
+            raise ValueError("secret")
+
+    exporter = Bounded(Raising(), name="test")
+    span = encodable(TracerProvider(shutdown_on_exit=False).get_tracer("t"), "a")
+    assert [exporter.export([span]) for _ in range(2)] == [SpanExportResult.FAILURE] * 2
+    assert exporter.lost == 2
+    assert [("ValueError" in line.getMessage(), "secret" in line.getMessage()) for line in caplog.records] == [(True, False)]
+
+
+def test_text_that_utf_8_cannot_hold_costs_its_character_only(talking):
+    bad = "\ud800"
+    run = started(graph=f"g{bad}", name=f"g{bad}", thread_id=bad)
+    talking(run, noted(run, "custom", bad, bad), finished(run, **failed(f"message {bad}"), goto=(bad,)))
+    span = talking.out()["invoke_workflow g?"]
+    assert [part for _, part in requests([span])] != [None]
+    assert span.attributes["gen_ai.conversation.id"] == "?"
+    assert span.attributes["langgraph.command.goto"] == ("?",)
+    assert span.status.description == "message ?"
+    assert [event.attributes.get("exception.message") for event in span.events] == [None, "message ?"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"ENDPOINT": "http://h"}, True),
+        ({"TRACES_ENDPOINT": "http://h"}, True),
+        ({"ENDPOINT": "http://h", "EXPORTER": "none"}, False),
+        ({"ENDPOINT": "http://h", "EXPORTER": "console"}, False),
+        ({"ENDPOINT": "http://h", "EXPORTER": "console,otlp"}, True),
+    ],
+)
+def test_what_the_environment_asks_for(monkeypatch, environment, expected):
+    for name, value in environment.items():
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER" if name == "EXPORTER" else f"OTEL_EXPORTER_OTLP_{name}", value)
+    assert otel.wanted() is expected
+
+
+@pytest.mark.parametrize(("protocol", "warned"), [("grpc", 1), ("http/protobuf", 0), ("", 0)])
+def test_a_protocol_that_is_not_here_is_said_once(monkeypatch, caplog, protocol, warned):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    otel.exporting("http://127.0.0.1:9").close()
+    assert ["sent as http/protobuf" in line.getMessage() for line in caplog.records] == [True] * warned
 
 
 def test_other_exporters_still_log(caplog):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from decimal import Decimal
 
 import prometheus_client
@@ -347,6 +348,32 @@ def test_two_on_one_registry_share_and_the_last_takes_the_metrics_away(registry,
     again(finished())
     assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 1
     again.close()
+
+
+def test_what_nobody_closes_is_let_go_and_its_counts_stay(registry, metrics):
+    other = Metrics(registry=registry)
+    give(other, finished())
+    assert other.flush()
+    reference = weakref.ref(other)
+    del other
+    gc.collect()
+    assert reference() is None
+    assert len(metrics._families.users()) == 1
+    assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 1
+
+
+def test_close_waits_no_longer_than_it_is_told(registry, metrics):
+    gate, done = threading.Event(), threading.Event()
+
+    def wait(usage):
+        gate.wait(4)
+        done.set()
+        return usage
+
+    metrics(finished(model(), measured=Lazy(None, wait)))
+    metrics.close(0)
+    assert not done.is_set()
+    gate.set()
 
 
 def test_two_namespaces_stay_apart(registry, metrics):

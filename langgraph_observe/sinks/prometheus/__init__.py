@@ -83,9 +83,9 @@ class Metrics:
         """Wait until all that was recorded before now is counted."""
         return self._deferred.flush(timeout)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 5.0) -> None:
         """Count what is queued, then take the metrics off the registry unless another Metrics shares them."""
-        self._deferred.close()
+        self._deferred.close(timeout)
         if self._open:
             self._open = False
             leave(self._registry, self._families, self._before_scrape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -30,9 +31,10 @@ _placing: Final = threading.Lock()
 
 
 def join(registry: CollectorRegistry, namespace: str, settings: Settings, before_scrape: Callable[[], object]) -> Families:
-    """The families of this namespace on this registry: those that are there, else new ones. `before_scrape` is called by each.
+    """The families of this namespace on this registry: those that are there, else new ones.
 
-    They are kept on the registry, so they outlive a reload of this module and a notebook cell that runs again.
+    `before_scrape`, a bound method, is called by each scrape as long as its object lives. The families
+    are kept on the registry, so they outlive a reload of this module and a notebook cell that runs again.
     Raises ValueError if they were made with other settings, or if others' metrics have these names.
     """
     with _placing:
@@ -48,15 +50,15 @@ def join(registry: CollectorRegistry, namespace: str, settings: Settings, before
         elif there[namespace].settings != settings:
             message = f"the namespace {namespace!r} is in use on this registry with other labels, buckets or limits"
             raise ValueError(message)
-        there[namespace].before_scrape.append(before_scrape)
+        there[namespace].prepare([*there[namespace].users(), before_scrape])
         return there[namespace]
 
 
 def leave(registry: CollectorRegistry, families: Families, before_scrape: Callable[[], object]) -> None:
     """Take one user of the families away; the last one takes them off the registry."""
     with _placing:
-        families.before_scrape.remove(before_scrape)
-        if not families.before_scrape:
+        families.prepare([one for one in families.users() if one != before_scrape])
+        if not families.users():
             registry.unregister(families)
             del registry.__dict__[_PLACE][families.namespace]
 
@@ -71,7 +73,7 @@ class Families:
     def __init__(self, namespace: str, settings: Settings) -> None:
         self.namespace = namespace
         self.settings = settings
-        self.before_scrape: list[Callable[[], object]] = []
+        self._before_scrape: list[weakref.WeakMethod[Callable[[], object]]] = []
         labels, buckets, limits = settings
         _known(buckets, CATALOG, "buckets for")
         self._instruments = {
@@ -84,14 +86,22 @@ class Families:
         self._metrics: dict[str, Any] = {name: _metric(one, namespace) for name, one in self._instruments.items()}
         self._children: dict[tuple[object, ...], Any] = {}
 
+    def prepare(self, before_scrape: Iterable[Callable[[], object]]) -> None:
+        """What each scrape calls first. Held weakly: nobody has to close a Metrics."""
+        self._before_scrape = [weakref.WeakMethod(one) for one in before_scrape]
+
+    def users(self) -> list[Callable[[], object]]:
+        """Of what `prepare` was given, what lives."""
+        return [alive for one in self._before_scrape if (alive := one()) is not None]
+
     def describe(self) -> Iterable[Metric]:
         """Names for the registry, which finds clashes before anything is exposed."""
         return [described for metric in self._metrics.values() for described in metric.describe()]
 
     def collect(self) -> Iterable[Metric]:
         """What a scrape gets: all that was recorded before it, if that could be counted in time."""
-        for prepare in list(self.before_scrape):
-            prepare()
+        for before_scrape in self.users():
+            before_scrape()
         for metric in self._metrics.values():
             yield from metric.collect()
 
