@@ -11,7 +11,7 @@ from pathlib import Path
 
 from opentelemetry.trace import SpanKind, StatusCode
 
-SCHEMAS = Path("/work/shared/reference/schemas/latest")
+SCHEMAS = Path(__file__).resolve().parents[3] / "shared/reference/schemas/latest"
 
 OPERATIONS = {
     # operation: (kind, the attribute in the span's name, required attributes)
