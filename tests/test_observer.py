@@ -132,9 +132,13 @@ def test_what_runs_at_exit_ends_as_abandoned(tmp_path):
 
 def test_names_with_what_utf8_cannot_hold_are_cleaned():
     seen = []
-    config = {"callbacks": [CallbackHandler(seen.append, user_id="\ud800")], "run_name": "\ud800", "tags": ["\ud800"]}
+    config = {
+        "callbacks": [CallbackHandler(seen.append, user_id="\ud800", tags=["mine\ud800"])],
+        "run_name": "\ud800",
+        "tags": ["\ud800"],
+    }
     MODEL.invoke("q", config)
-    assert (seen[0].name, seen[0].user_id, seen[0].tags) == ("?", "?", ("?",))
+    assert (seen[0].name, seen[0].user_id, seen[0].tags) == ("?", "?", ("mine?", "?"))
 
 
 def test_in_strict_mode_it_is_raised_into_the_agent():

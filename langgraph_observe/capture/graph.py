@@ -7,6 +7,7 @@ a sub-graph, and a mixin is refused by the interpreter (traps t16, t17, t36, t37
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from types import SimpleNamespace
@@ -70,7 +71,15 @@ def policy(run: Run, name: str, part: str) -> Callable[[Any], Any] | None:
 
 
 def route(run: Run, outputs: Any) -> None:
-    """Remember where this run sends the graph: a node by its `Command`, a branch function by what it returns."""
+    """Remember where this run sends the graph: a node by its `Command`, a branch function by what it returns.
+
+    An odd destination is LangGraph's to refuse; the run has been taken from the table and must end all the same.
+    """
+    with contextlib.suppress(Exception):
+        _route(run, outputs)
+
+
+def _route(run: Run, outputs: Any) -> None:
     if run.kind in ("node", "tool"):
         _sent(run, [to for item in _each(outputs) if isinstance(item, Command) for to in _each(item.goto)])
     elif run.parent is not None and run.parent.kind == "node" and run.record is not None:

@@ -146,7 +146,9 @@ class Tracker:
         run.user_id = naming.given(metadata, "langfuse_user_id", "user_id") or options.get("user_id")
         run.trace_name = naming.given(metadata, "langfuse_trace_name") or options.get("trace_name")
         run.tags = tuple(
-            dict.fromkeys((*options.get("tags", ()), *naming.user_tags(tags), *naming.user_tags(metadata.get("langfuse_tags"))))
+            dict.fromkeys(
+                (*naming.user_tags(options.get("tags")), *naming.user_tags(tags), *naming.user_tags(metadata.get("langfuse_tags")))
+            )
         )
         run.labels = options.get("labels", {})
         run.metadata = {**options.get("metadata", {}), **naming.user_metadata(metadata)}

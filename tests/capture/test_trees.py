@@ -336,6 +336,27 @@ def test_a_branch_at_the_start_leaves_no_hidden_node():
     assert tree(seen) == "graph LangGraph ok\n  node a ok"
 
 
+def test_a_router_that_answers_nonsense_ends_and_fails_as_without_us():
+    builder = StateGraph(graphs.State)
+    builder.add_node("a", lambda _: {"x": [1]})
+    builder.add_conditional_edges("a", nonsense, {"b": "a"})
+    builder.add_edge(START, "a")
+    graph, seen = builder.compile(), []
+
+    def failure(graph):
+        with pytest.raises(Exception) as caught:
+            graph.invoke({"x": []})
+        return type(caught.value)
+
+    assert failure(observe(graph, seen.append)) is failure(graph)
+    balanced(seen)
+    assert [line.split()[2] for line in tree(seen).splitlines()] == ["error", "error", "ok"]
+
+
+def nonsense(_):
+    return [{"no": "destination"}]
+
+
 def graphs_entry(_):
     return "a"
 
