@@ -25,6 +25,7 @@ from langgraph_observe.records import (
 )
 
 if TYPE_CHECKING:
+    from langgraph_observe.capture.collect import collect_runs
     from langgraph_observe.capture.handler import CallbackHandler
     from langgraph_observe.explore import traces
 
@@ -45,6 +46,7 @@ __all__ = [
     "Sink",
     "Started",
     "Usage",
+    "collect_runs",
     "observe",
     "traces",
 ]
@@ -56,6 +58,10 @@ def __getattr__(name: str) -> object:
         from langgraph_observe.capture.handler import CallbackHandler
 
         return CallbackHandler
+    if name == "collect_runs":
+        from langgraph_observe.capture.collect import collect_runs
+
+        return collect_runs
     if name == "traces":
         from langgraph_observe.explore import traces
         from langgraph_observe.observer import flush_all

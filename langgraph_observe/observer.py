@@ -130,7 +130,7 @@ class Observer:
 
     def watch(self, graph: AnyGraph, **options: Unpack[Options]) -> AnyGraph:
         """A copy of the compiled graph whose runs this Observer sees. The graph given is left as it is."""
-        from langgraph_observe.capture.graph import watched
+        from langgraph_observe.capture.watched import watched
 
         return watched(graph, self.handle(**options)) if self._sinks else graph
 

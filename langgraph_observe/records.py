@@ -96,6 +96,9 @@ class Started:
     provider: str | None = None
     """LangChain's `ls_provider`, lower case."""
     base_url: str | None = None
+    """Where the model, or the remote graph, is served."""
+    remote: bool = False
+    """Of a graph that runs in another process (`RemoteGraph`): what is seen here is the call."""
     parameters: Mapping[str, object] = field(default_factory=dict)
     """Of a model call: temperature, max_tokens, stop, … Scalars and lists of them."""
     tools: Payload | None = None
@@ -154,6 +157,7 @@ class Finished:
     """A run has ended, exactly once, with the beginning it had."""
 
     run: Started
+    """The beginning. Its links may be more than at the start: what is resumed is known once the checkpoint is loaded."""
     outcome: Outcome
     seconds: float
     """Monotonic."""
@@ -169,9 +173,10 @@ class Finished:
     response_id: str | None = None
     finish_reasons: tuple[str, ...] = ()
     cached: bool = False
-    """Answered from LangChain's LLM cache: tokens are those of the first call, nothing was spent."""
+    """Of a model, answered from LangChain's LLM cache: tokens are those of the first call, nothing was spent. Of a node or a
+    task, from LangGraph's cache: it did not run, the output is that of the time when it did."""
     goto: tuple[str, ...] = ()
-    """Where a node's `Command` or its branch sent the graph."""
+    """Where a node's `Command` or its branch sent the graph; of a graph, the branch at its start."""
     input: Payload | None = None
     """The real input, where it was known only at the end (a streamed LCEL chain); else that of the run."""
     output: Payload | None = None

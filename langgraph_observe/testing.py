@@ -78,7 +78,7 @@ def _line(run: Started, ends: Sequence[Finished]) -> str:
         f"→ {', '.join(end.goto)}" if end.goto else "",
         f"{'~' if usage.estimated else ''}{usage.input_tokens}+{usage.output_tokens} tokens" if usage else "",
         "cached" if end.cached else "",
-        *(link.kind for link in run.links),
+        *(link.kind for link in end.run.links),
         f"ended {len(ends)} times" if len(ends) > 1 else "",
     ]
     return " ".join([run.kind, run.name, end.outcome, *filter(None, notes)])

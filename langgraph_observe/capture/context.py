@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry import context as otel
 from opentelemetry import trace
+from opentelemetry.trace import format_span_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
@@ -111,22 +112,27 @@ class Current(trace.Span):
         return getattr(self.target(), name)
 
 
-def between(chunks: Generator[T, Any, Any]) -> Generator[T, Any, Any]:
-    """The same chunks; between two of them the consumer's current span is its own, not the graph's.
+def between(chunks: Generator[T, Any, Any], failed: Callable[[BaseException], None], *, swap: bool) -> Generator[T, Any, Any]:
+    """The same chunks; between two of them the consumer's current span is its own, not the graph's. `failed` sees what is raised.
 
-    Only OpenTelemetry's variable is exchanged: whatever else the consumer or the graph sets is seen as without us.
+    Only OpenTelemetry's variable is exchanged, and only with `swap`: whatever else the consumer or the graph sets is seen as
+    without us.
     """
+    attach = otel.attach if swap else _leave
     outer = inner = otel.get_current()
     step: Callable[[], T] = partial(next, chunks)
     try:
         while True:
-            otel.attach(inner)
+            attach(inner)
             try:
                 chunk = step()
             except StopIteration as stop:
                 return stop.value
+            except BaseException as error:
+                failed(error)
+                raise
             inner = otel.get_current()
-            otel.attach(outer)
+            attach(outer)
             try:
                 yield chunk
                 step = partial(next, chunks)
@@ -137,22 +143,28 @@ def between(chunks: Generator[T, Any, Any]) -> Generator[T, Any, Any]:
             outer = otel.get_current()
     finally:
         chunks.close()
-        otel.attach(outer)
+        attach(outer)
 
 
-async def abetween(chunks: AsyncGenerator[T, Any]) -> AsyncGenerator[T, Any]:
+async def abetween(
+    chunks: AsyncGenerator[T, Any], failed: Callable[[BaseException], None], *, swap: bool
+) -> AsyncGenerator[T, Any]:
     """`between` for an asynchronous stream."""
+    attach = otel.attach if swap else _leave
     outer = inner = otel.get_current()
     step: Callable[[], Awaitable[T]] = chunks.__anext__
     try:
         while True:
-            otel.attach(inner)
+            attach(inner)
             try:
                 chunk = await step()
             except StopAsyncIteration:
                 return
+            except BaseException as error:
+                failed(error)
+                raise
             inner = otel.get_current()
-            otel.attach(outer)
+            attach(outer)
             try:
                 yield chunk
                 step = chunks.__anext__
@@ -163,4 +175,18 @@ async def abetween(chunks: AsyncGenerator[T, Any]) -> AsyncGenerator[T, Any]:
             outer = otel.get_current()
     finally:
         await chunks.aclose()
-        otel.attach(outer)
+        attach(outer)
+
+
+def _leave(_: otel.Context) -> None:
+    """Nobody asks for the current span."""
+
+
+def carry(trace_id: str, span_id: str, headers: dict[str, str]) -> None:
+    """Put this span into the headers of a request, as OpenTelemetry's propagator has it (`traceparent`, unless set otherwise)."""
+    from opentelemetry import propagate
+
+    current = trace.get_current_span().get_span_context()
+    sampled = current.trace_flags if format_span_id(current.span_id) == span_id else trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    span = trace.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=sampled)
+    propagate.inject(headers, trace.set_span_in_context(trace.NonRecordingSpan(span)))

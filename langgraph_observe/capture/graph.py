@@ -1,53 +1,53 @@
-"""What LangGraph's own objects tell: the graph behind a run, its policies and routes; and `watched`, the graph observed.
+"""What LangGraph's own objects tell: the graph behind a run, its policies and routes, what its checkpoint remembers.
 
-`watched` is a copy with its class swapped for a subclass of one base that overrides `stream`, `astream` and `copy` only:
-every way of calling goes through these. `with_config` drops output mappers and user attributes, a proxy is not accepted as
-a sub-graph, and a mixin is refused by the interpreter (traps t16, t17, t36, t37, t57).
+What no callback is told is read from the frame in which the graph runs, by the names of 1.2. Where LangGraph changes one,
+nothing is found, and the records say what the callbacks alone tell.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import functools
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
-from langgraph.pregel.protocol import PregelProtocol
 from langgraph.types import Command, Send
 
-from langgraph_observe.capture import context
+from langgraph_observe.records import Link
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import FrameType
 
-    from langgraph_observe.capture.handler import CallbackHandler
     from langgraph_observe.capture.run import Run
-    from langgraph_observe.records import Link
+    from langgraph_observe.records import Outcome
 
-DEFAULT_NAME: Final = "LangGraph"
 PUSH: Final = "__pregel_push"
+START: Final = "__start__"
+STREAMS: Final = frozenset({Pregel.stream.__code__, Pregel.astream.__code__})
+_WHOLE: Final = ("__return__", "__root__")
+_STEERING: Final = ("branch:to:", "__")
 _AGENT: Final = "langchain_create_agent"
-_ATTRIBUTE: Final = "_langgraph_observe_handler"
-_STREAMS: Final = frozenset({Pregel.stream.__code__, Pregel.astream.__code__})
+_REMEMBERED: Final = "langgraph_observe_traceparent"
+"""The key under which a checkpoint's metadata says whose it is: the one word of ours in the agent's own data."""
+_TRACEPARENT: Final = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _UNSEEN: Final = SimpleNamespace(nodes={}, config=None, builder=None)
 
 
-def starting(starter: FrameType | None, told: Mapping[str, Any], *, root: bool) -> tuple[Any, Mapping[str, Any]] | None:
-    """The graph whose `stream` is starting this very run, and its `configurable`; None if no graph is.
+def starting(
+    starter: FrameType | None, told: Mapping[str, Any], *, root: bool
+) -> tuple[Any, Mapping[str, Any], FrameType | None] | None:
+    """The graph whose `stream` is starting this very run, its `configurable` and its frame; None if no graph is.
 
     Nothing that a callback is told says whether a run is a graph's: metadata is inherited, the name is free. The frame of
     the starter says it. Should LangGraph move it, a root's metadata still tells.
     """
-    if starter is not None and starter.f_code in _STREAMS:
+    if starter is not None and starter.f_code in STREAMS:
         seen = starter.f_locals
-        return seen["self"], (seen.get("config") or {}).get("configurable") or {}
-    return (_UNSEEN, {}) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
+        return seen["self"], (seen.get("config") or {}).get("configurable") or {}, starter
+    return (_UNSEEN, {}, None) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
 
 
 def agent_name(pregel: Any, told: Mapping[str, Any], name: str) -> str | None:
@@ -60,7 +60,82 @@ def agent_name(pregel: Any, told: Mapping[str, Any], name: str) -> str | None:
 
 def continues(inputs: Any) -> bool:
     """Whether this input may resume an interrupted run: `Command(resume=…)`, or None after a static interrupt."""
-    return inputs is None or (isinstance(inputs, Command) and inputs.resume is not None)
+    return inputs is None or _answers(inputs)
+
+
+def _answers(inputs: Any) -> bool:
+    return isinstance(inputs, Command) and inputs.resume is not None
+
+
+def remember(run: Run) -> None:
+    """Let the checkpoints of this root say whose they are, so that whoever resumes from one, anywhere, finds this run.
+
+    Into `configurable`, of which LangGraph has made a copy: from there it goes into the checkpoint's metadata, and to no
+    handler.
+    """
+    seen = run.frame.f_locals if run.frame is not None else {}
+    if seen.get("checkpointer"):
+        seen["config"]["configurable"][_REMEMBERED] = f"00-{run.trace_id}-{run.span_id}-01"
+
+
+def resumed_from(run: Run) -> Link | None:
+    """The interrupted run that left the checkpoint from which this one goes on; None after a failure, and for time travel."""
+    seen = run.frame.f_locals if run.frame is not None else {}
+    loop = seen.get("loop")
+    left = _TRACEPARENT.fullmatch(str(getattr(loop, "checkpoint_metadata", {}).get(_REMEMBERED)))
+    if left is None or loop is None:
+        return None
+    return Link(left[1], left[2], "resumed_from") if _answers(seen.get("input")) or _stopped(loop, seen) else None
+
+
+def _stopped(loop: Any, seen: Mapping[str, Any]) -> bool:
+    """Whether the graph stands at a static interrupt: one is set, the last step did not fail, and there is something to do."""
+    stops = seen.get("interrupt_before_") or seen.get("interrupt_after_")
+    if not stops or loop._addressed or any(channel == "__error__" for _, channel, _ in loop.checkpoint_pending_writes):  # noqa: SLF001 - time travel
+        return False
+    return not {*loop.trigger_to_nodes, "__pregel_tasks"}.isdisjoint(loop.checkpoint.get("updated_channels") or ())
+
+
+def closed(run: Run) -> tuple[Outcome, str | None] | None:
+    """How a graph ended whose consumer stopped reading: well, if nothing was left to do; else why, if that is known.
+
+    A task that was cancelled while its consumer held a chunk closes the stream later, from somewhere else.
+    """
+    loop = run.frame.f_locals.get("loop") if run.frame is not None else None
+    if getattr(loop, "status", None) == "done":
+        return "ok", None
+    if run.task is not None and (run.task.cancelled() or run.task.cancelling()):
+        return "cancelled", "task_cancelled"
+    return None
+
+
+def left(run: Run) -> Any:
+    """The state that a graph had when its consumer stopped reading."""
+    return getattr(run.frame.f_locals.get("loop"), "output", None) if run.frame is not None else None
+
+
+def began(pregel: Any, error: BaseException) -> bool:
+    """Whether this call of the graph had told its handlers that it runs before it failed; yes if that cannot be seen."""
+    trace = error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        if frame.f_code in STREAMS and (seen := frame.f_locals).get("self") is pregel:
+            return "run_manager" not in frame.f_code.co_varnames or seen.get("run_manager") is not None
+    return True
+
+
+def url_of(pregel: Any) -> str | None:
+    """Where a remote graph is served."""
+    client = pregel.sync_client or pregel.client
+    found = getattr(getattr(getattr(client, "http", None), "client", None), "base_url", None)
+    return None if found is None else str(found)
+
+
+def written(writes: Iterable[tuple[str, Any]]) -> Any:
+    """What a node or task has returned, from what it wrote: without what only steers the graph."""
+    given = dict(writes)
+    returned = [given[channel] for channel in _WHOLE if channel in given]
+    return returned[0] if returned else {channel: given[channel] for channel in given if not channel.startswith(_STEERING)}
 
 
 def policy(run: Run, name: str, part: str) -> Callable[[Any], Any] | None:
@@ -82,12 +157,17 @@ def route(run: Run, outputs: Any) -> None:
 def _route(run: Run, outputs: Any) -> None:
     if run.kind in ("node", "tool"):
         _sent(run, [to for item in _each(outputs) if isinstance(item, Command) for to in _each(item.goto)])
-    elif run.parent is not None and run.parent.kind == "node" and run.record is not None:
-        builder = getattr(run.home.pregel, "builder", None) if run.home else None
-        branch = getattr(builder, "branches", {}).get(run.parent.node, {}).get(run.record.name)
-        if branch is not None:
-            ends = branch.ends or {}
-            _sent(run.parent, [to if isinstance(to, Send) else ends.get(to, to) for to in _each(outputs)])
+    elif run.record is not None and run.home is not None and (branch := branch_of(run, run.record.name)) is not None:
+        ends = branch.ends or {}
+        sender = run.home if run.parent is None or run.parent.record is None else run.parent  # START has no run of its own
+        _sent(sender, [to if isinstance(to, Send) else ends.get(to, to) for to in _each(outputs)])
+
+
+def branch_of(run: Run, name: str) -> Any:
+    """The conditional edge whose function this run would be, by its name, of the node that it is told to be inside of."""
+    above, builder = run.parent, getattr(run.home.pregel, "builder", None) if run.home else None
+    node = None if above is None else above.node if above.kind == "node" else START if above.entry else None
+    return getattr(builder, "branches", {}).get(node, {}).get(name)
 
 
 def handed_over(run: Run, error: BaseException) -> None:
@@ -115,79 +195,3 @@ def senders(run: Run, name: str) -> list[Link]:
     before = graph.senders.get(run.step - 1, [])
     told = [link for sends, link in before if name in sends]
     return told or ([before[0][1]] if len(before) == 1 else [])
-
-
-def watched(graph: Any, handler: CallbackHandler) -> Any:
-    """A copy of the compiled graph, of the same class, whose runs the handler sees. Raises TypeError for anything else."""
-    if not isinstance(graph, PregelProtocol):
-        message = (
-            f"observe() takes a compiled graph, not a {type(graph).__name__}: compile it, or pass callbacks=[CallbackHandler()]"
-        )
-        raise TypeError(message)
-    seen = copy.copy(graph)
-    kind: Any = type(graph)
-    seen.__class__ = _class(getattr(kind, "__wrapped__", kind))
-    seen.__dict__[_ATTRIBUTE] = (*(h for h in graph.__dict__.get(_ATTRIBUTE, ()) if h.observer is not handler.observer), handler)
-    return seen
-
-
-@functools.cache
-def _class(base: Any) -> Any:
-    @functools.wraps(base.stream)
-    def stream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - LangGraph's name
-        chunks: Generator[Any, Any, Any] = base.stream(self, input, _observed(self, config), **kwargs)
-        return context.between(chunks) if _in_context(self) else chunks
-
-    @functools.wraps(base.astream)
-    def astream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's name
-        chunks: AsyncGenerator[Any, Any] = base.astream(self, input, _observed(self, config), **kwargs)
-        return context.abetween(chunks) if _in_context(self) else chunks
-
-    @functools.wraps(base.copy)
-    def copied(self: Any, update: dict[str, Any] | None = None) -> Any:
-        new = base.copy(self, update)
-        for key, value in self.__dict__.items():  # what `Pregel.copy` loses: mappers, allowlist, user attributes, our handler
-            if key not in (update or {}) and new.__dict__.get(key) is None:
-                new.__dict__[key] = value
-        return new
-
-    body = {"stream": stream, "astream": astream, "copy": copied, "__wrapped__": base}
-    return type(
-        base.__name__, (base,), body | {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    )
-
-
-def _in_context(graph: Any) -> bool:
-    return any(handler.observer.in_context for handler in graph.__dict__[_ATTRIBUTE])
-
-
-def _observed(graph: Any, config: Any) -> Any:
-    """The config with our handlers in it, but for those that are there, or around us, already.
-
-    Whatever is odd about it is for LangGraph to say, in its own words.
-    """
-    try:
-        return _joined(graph, config)
-    except Exception as error:
-        graph.__dict__[_ATTRIBUTE][-1].observer.failed("capture", error)
-        return config
-
-
-def _joined(graph: Any, config: Any) -> Any:
-    given = (config or {}).get("callbacks")
-    present = [*_handlers(given), *_handlers((var_child_runnable_config.get() or {}).get("callbacks"))]
-    seen = {id(getattr(handler, "observer", None)) for handler in present}
-    new = [handler for handler in graph.__dict__[_ATTRIBUTE] if id(handler.observer) not in seen]
-    if not new:
-        return config
-    if isinstance(given, BaseCallbackManager):
-        callbacks: Any = given.copy()
-        for handler in new:
-            callbacks.add_handler(handler, inherit=True)
-    else:
-        callbacks = [*(given or ()), *new]
-    return {**(config or {}), "callbacks": callbacks}
-
-
-def _handlers(callbacks: Any) -> Iterable[Any]:
-    return callbacks.inheritable_handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()

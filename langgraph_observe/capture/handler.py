@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import uuid4
 
 from langchain_core.messages import ToolMessage
 from langgraph.callbacks import GraphCallbackHandler
 
 from langgraph_observe import observer as own
-from langgraph_observe.capture import caller, graph, naming, payload, tokens, usage
+from langgraph_observe.capture import caller, context, graph, naming, payload, tokens, usage
+from langgraph_observe.capture.kept import Kept
 from langgraph_observe.observer import Observer, checked, default
-from langgraph_observe.payloads import REDACTION_FAILED, UNREADABLE, Lazy, Payload, text
+from langgraph_observe.payloads import Lazy, text
 from langgraph_observe.records import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import FrameType
     from uuid import UUID
 
     from langchain_core.documents import Document
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from langgraph_observe.capture.run import Run
     from langgraph_observe.observer import Options
-    from langgraph_observe.records import Link, Outcome, Processor, Prompt, Sink, Usage
+    from langgraph_observe.records import Link, Outcome, Processor, Sink, Usage
 
 Method = TypeVar("Method", bound="Callable[..., None]")
 HANDLED_TOOL_ERROR = "handled_tool_error"
@@ -74,8 +77,7 @@ class CallbackHandler(GraphCallbackHandler):
         self.tracker = self.observer.tracker
         policy = self.options.get("payloads", "delta")
         self._content = policy != "none"
-        self._payloads = self.observer.payloads and policy != "none"
-        self._delta = policy == "delta"
+        self._kept = Kept(policy if self.observer.payloads else "none")
         if not self.observer.sinks:  # with nobody to tell, LangChain need not call
             self.ignore_chain = self.ignore_llm = self.ignore_chat_model = self.ignore_agent = self.ignore_retriever = True
             self.ignore_custom_event = self.ignore_retry = True
@@ -115,7 +117,8 @@ class CallbackHandler(GraphCallbackHandler):
         if run is None:
             return
         name = naming.name_of(serialized, kwargs.get("name"), "chain")
-        if tags and naming.HIDDEN in tags:
+        if tags and naming.HIDDEN in tags and graph.branch_of(run, name) is None:
+            run.entry, run.checkpoint_ns = name == graph.START, told.get(naming.NAMESPACE) or run.checkpoint_ns
             self.tracker.silent(run)
         elif (namespace := told.get(naming.NAMESPACE)) is not None and (
             run.parent is None or namespace != run.parent.checkpoint_ns
@@ -123,6 +126,8 @@ class CallbackHandler(GraphCallbackHandler):
             self._node(run, name, inputs, tags, told, namespace)
         elif (starting := graph.starting(starter := caller.starter(), told, root=run.parent is None)) is not None:
             self._graph(run, name, inputs, tags, told, *starting)
+            if run.parent is None and run.record is not None:
+                graph.remember(run)
         elif run.parent is not None and run.parent.kind == "node" and name == run.parent.node:
             self.tracker.silent(run)  # the runnable that a node consists of, under the node's own name: the same run again
         else:
@@ -131,13 +136,16 @@ class CallbackHandler(GraphCallbackHandler):
             if run.parent is not None and (prompt := naming.prompt_of(told)) is not None:
                 run.parent.prompt = prompt
             told_later = "defers_inputs" in kwargs
-            self.tracker.start(run, "chain", name, self.options, tags, told, input=None if told_later else self._whole(run, inputs))
+            self.tracker.start(
+                run, "chain", name, self.options, tags, told, input=None if told_later else self._kept.whole(run, inputs)
+            )
 
     def _graph(
-        self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any], pregel: Any, given: Mapping[str, Any],
+        self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any],
+        pregel: Any, given: Mapping[str, Any], frame: FrameType | None, **own: Any,
     ) -> None:  # fmt: skip
         agent = graph.agent_name(pregel, told, name)
-        run.become_graph(pregel)
+        run.become_graph(pregel, frame)
         run.graph, run.agent = name, agent or run.agent
         root = run.parent is None
         if root:  # `configurable` is not told to handlers but for thread_id and the like (trap t39)
@@ -153,8 +161,9 @@ class CallbackHandler(GraphCallbackHandler):
             self.options,
             tags,
             told,
-            input=self._state(run, inputs, -1),
+            input=self._kept.state(run, inputs, -1),
             links=links,
+            **own,
         )
 
     def _node(self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any], namespace: str) -> None:
@@ -166,7 +175,7 @@ class CallbackHandler(GraphCallbackHandler):
             run, "node", name, self.options, tags, told,
             triggers=tuple(str(trigger) for trigger in told.get("langgraph_triggers") or ()), attempt=self.tracker.attempt(run),
             links=tuple(graph.senders(run, name)) if pushed else (),
-            input=self._node_payload(run, name, inputs, "process_inputs", whole=pushed),
+            input=self._kept.of_node(run, name, inputs, "process_inputs", whole=pushed),
         )  # fmt: skip
 
     @_safely
@@ -176,11 +185,11 @@ class CallbackHandler(GraphCallbackHandler):
             return
         graph.route(run, outputs)
         streamed = _told_later(run, kwargs)
-        late = self._whole(run, kwargs["inputs"]) if streamed else None
+        late = self._kept.whole(run, kwargs["inputs"]) if streamed else None
         if run.kind == "node":
-            output = self._node_payload(run, str(run.node), outputs, "process_outputs")
+            output = self._kept.of_node(run, str(run.node), outputs, "process_outputs")
         else:
-            output = self._state(run, outputs, None) if run.home is run else self._whole(run, outputs)
+            output = self._kept.state(run, outputs, None) if run.home is run else self._kept.whole(run, outputs)
         outcome: Outcome = "ok"
         if (reason := run.paused if run.home is run else None) is not None:
             outcome = "interrupted"
@@ -194,13 +203,71 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.take(run_id)) is None:
             return
         outcome, reason = naming.ending(error)
+        output = None
         if run.paused is not None and outcome == "cancelled":
             outcome, reason = "interrupted", run.paused  # closed by its consumer when it had asked a human (trap t56)
             self.tracker.pause(run, run.paused, None)
-        late = self._whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
+        elif isinstance(error, GeneratorExit) and run.home is run and (known := graph.closed(run)) is not None:
+            outcome, reason = known  # read to its last chunk and no further (trap t07), or closed after its task was cancelled
+            output = self._kept.state(run, graph.left(run), None) if outcome == "ok" else None
+        late = self._kept.whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
         graph.handed_over(run, error)
         failure = naming.failure_of(error, content=self._content) if outcome == "error" else None
-        self.tracker.finish(run, outcome, reason, error, input=late, failure=failure)
+        self.tracker.finish(run, outcome, reason, error, input=late, output=output, failure=failure)
+
+    # -- what no callback tells
+
+    @_safely
+    def refused(
+        self, pregel: Any, inputs: Any, config: Mapping[str, Any], parent_run_id: UUID | None, error: BaseException
+    ) -> None:  # fmt: skip
+        """A graph was called, and failed before LangGraph told anybody of it (trap t41)."""
+        run_id = uuid4()
+        if self._called(pregel, inputs, config, run_id, parent_run_id) is not None:
+            self.on_chain_error(error, run_id=run_id)
+
+    @_safely
+    def calls(
+        self, pregel: Any, inputs: Any, config: Mapping[str, Any], run_id: UUID, parent_run_id: UUID | None, headers: dict[str, str]
+    ) -> None:  # fmt: skip
+        """A remote graph is called. The headers get what its own spans are to be children of."""
+        run = self._called(pregel, inputs, config, run_id, parent_run_id, remote=True, base_url=graph.url_of(pregel))
+        if run is not None and run.record is not None:
+            if run.record.links and self.tracker.resume(run, ""):
+                self.tracker.note(run, "resume")
+            context.carry(run.trace_id, run.span_id, headers)
+
+    @_safely
+    def answers(self, run_id: UUID, state: Any, asked: Sequence[Any]) -> None:
+        """A remote graph has answered, or asks a human."""
+        run = self.tracker.get(run_id)
+        if run is not None and asked and self.tracker.pause(run, "interrupt", None):
+            self.tracker.note(run, "interrupt", "interrupt", self._kept.whole(run, asked))
+        self.on_chain_end(state, run_id=run_id)
+
+    @_safely
+    def answered_from_cache(self, task: Any, writes: Sequence[tuple[str, Any]]) -> None:
+        """LangGraph had what a node or task would write, and did not run it (trap t14)."""
+        parent, run_id = getattr(task.config.get("callbacks"), "parent_run_id", None), uuid4()
+        if parent is None or self.tracker.get(parent) is None:
+            return
+        told, tags = dict(task.config.get("metadata") or {}), task.config.get("tags")
+        self.on_chain_start(None, task.input, run_id=run_id, parent_run_id=parent, tags=tags, metadata=told, name=task.name)
+        if (run := self.tracker.take(run_id)) is not None:
+            output = self._kept.of_node(run, task.name, graph.written(writes), "process_outputs")
+            self.tracker.finish(run, "ok", cached=True, output=output)
+
+    def _called(
+        self, pregel: Any, inputs: Any, config: Mapping[str, Any], run_id: UUID, parent_run_id: UUID | None, **own: Any
+    ) -> Run | None:  # fmt: skip
+        own_config, configurable = pregel.config or {}, config.get("configurable") or {}
+        told = {**(own_config.get("metadata") or {}), **(config.get("metadata") or {})}
+        told = {**{key: configurable[key] for key in ("thread_id", "checkpoint_id") if key in configurable}, **told}
+        run = self.tracker.open(run_id, parent_run_id, told)
+        if run is not None:
+            name, tags = config.get("run_name") or pregel.get_name(), [*(own_config.get("tags") or ()), *(config.get("tags") or ())]
+            self._graph(run, text(name), inputs, tags, told, pregel, configurable, None, **own)
+        return run
 
     # -- models
 
@@ -234,8 +301,8 @@ class CallbackHandler(GraphCallbackHandler):
         self.tracker.start(
             run, "model", naming.name_of(serialized, kwargs.get("name"), "model"), self.options, tags, told,
             model=naming.model_of(told, invocation), provider=naming.provider_of(told), base_url=naming.base_url_of(serialized),
-            parameters=naming.parameters_of(invocation), prompt=naming.prompt_of(told) or _prompt_above(run),
-            tools=self._whole(run, offered) if offered else None, input=self._built(_conversation, run, messages),
+            parameters=naming.parameters_of(invocation), prompt=naming.prompt_of(told) or run.prompt_above(),
+            tools=self._kept.whole(run, offered) if offered else None, input=self._kept.conversation(run, messages),
         )  # fmt: skip
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
@@ -276,7 +343,7 @@ class CallbackHandler(GraphCallbackHandler):
 
     def _answer(self, run: Run, result: LLMResult, *, guess: bool) -> dict[str, Any]:
         answer = usage.answer(result)
-        output = self._built(_generations, run, result)
+        output = self._kept.generations(run, result)
         record = run.record
         measured: Lazy[Usage | None] = Lazy(answer.usage)
         if answer.usage is None and guess and record is not None:
@@ -300,7 +367,7 @@ class CallbackHandler(GraphCallbackHandler):
         self.tracker.start(
             run, "tool", text((serialized or {}).get("name") or kwargs.get("name") or "tool"), self.options, tags, metadata or {},
             tool_call_id=kwargs.get("tool_call_id"), description=(serialized or {}).get("description"),
-            input=self._whole(run, input_str if inputs is None else inputs),
+            input=self._kept.whole(run, input_str if inputs is None else inputs),
         )  # fmt: skip
 
     @_safely
@@ -309,7 +376,7 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.take(run_id)) is None:
             return
         graph.route(run, output)
-        content = self._whole(run, output)
+        content = self._kept.whole(run, output)
         if isinstance(output, ToolMessage) and output.status == "error":
             failure = Failure(HANDLED_TOOL_ERROR, text(output.content)[:4_096] if self._content else "")
             self.tracker.finish(run, "error", None, None, output=content, failure=failure)
@@ -325,13 +392,13 @@ class CallbackHandler(GraphCallbackHandler):
         run = self.tracker.open(run_id, parent_run_id, metadata or {})
         if run is not None:
             name = naming.name_of(serialized, kwargs.get("name"), "retriever")
-            self.tracker.start(run, "retriever", name, self.options, tags, metadata or {}, input=self._whole(run, query))
+            self.tracker.start(run, "retriever", name, self.options, tags, metadata or {}, input=self._kept.whole(run, query))
 
     @_safely
     def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any) -> None:
         """Documents were found."""
         if (run := self.tracker.take(run_id)) is not None:
-            self.tracker.finish(run, "ok", output=self._whole(run, documents))
+            self.tracker.finish(run, "ok", output=self._kept.whole(run, documents))
 
     on_tool_error = on_retriever_error = on_chain_error
 
@@ -344,20 +411,25 @@ class CallbackHandler(GraphCallbackHandler):
         reason = "interrupt" if event.interrupts else event.status
         if run is not None and self.tracker.pause(run, reason, event.checkpoint_id):
             asked = [{"id": one.id, "value": one.value} for one in event.interrupts]
-            self.tracker.note(run, "interrupt", reason, self._whole(run, asked))
+            self.tracker.note(run, "interrupt", reason, self._kept.whole(run, asked))
 
     @_safely
     def on_resume(self, event: GraphResumeEvent) -> None:
         """The graph goes on. Also told after a failure and for time travel: noted only if an interrupt is known (trap t58)."""
         run = self.tracker.get(event.run_id) if event.run_id else None
-        if run is not None and self.tracker.resume(run, event.checkpoint_id):
+        if run is None or run.record is None:
+            return
+        if self.tracker.resume(run, event.checkpoint_id):
+            self.tracker.note(run, "resume")
+        elif run.parent is None and (link := graph.resumed_from(run)) is not None and link not in run.record.links:
+            self.tracker.resume_elsewhere(run, link)
             self.tracker.note(run, "resume")
 
     @_safely
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """What the agent's author wanted to be seen."""
         if (run := self.tracker.get(run_id)) is not None:
-            self.tracker.note(run, "custom", name, self._whole(run, data))
+            self.tracker.note(run, "custom", name, self._kept.whole(run, data))
 
     @_safely
     def on_retry(self, retry_state: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -365,71 +437,7 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.get(run_id)) is not None:
             self.tracker.note(run, "retry", f"attempt {retry_state.attempt_number}")
 
-    # -- payloads
-
-    def _built(self, build: Callable[[Run, Any], Payload], run: Run, value: Any) -> Payload | None:
-        """Bounded and copied now, redacted and encoded later; what cannot be read is named, and the run goes on."""
-        if not self._payloads or run.dropped:
-            return None
-        try:
-            return build(run, value)
-        except Exception as error:
-            return Payload(UNREADABLE.format(type(error).__name__))
-
-    def _whole(self, run: Run, value: Any) -> Payload | None:
-        return self._built(_full, run, value)
-
-    def _state(self, run: Run, value: Any, step: int | None) -> Payload | None:
-        """A state, without what the graph's view has shown already."""
-        if not self._delta:
-            return self._whole(run, value)
-        return self._built(lambda run, value: _delta(run, value, step), run, value)
-
-    def _node_payload(self, run: Run, name: str, value: Any, part: str, *, whole: bool = False) -> Payload | None:
-        """A node's input or output as its author lets it be seen (LangGraph's `TracePolicy`)."""
-        policy = graph.policy(run, name, part)
-        if policy is not None:
-            try:
-                return self._whole(run, policy(value))
-            except Exception:
-                return Payload(REDACTION_FAILED)
-        return self._whole(run, value) if whole else self._state(run, value, run.step if part == "process_inputs" else None)
-
 
 def _told_later(run: Run, kwargs: Mapping[str, Any]) -> bool:
     """A streamed LCEL chain learns its input as it goes (trap t29)."""
     return run.record is not None and run.record.input is None and "inputs" in kwargs
-
-
-def _prompt_above(run: Run) -> Prompt | None:
-    """The prompt of the template before this model in their chain: `langfuse_prompt` is put on the template."""
-    parent = run.parent
-    if parent is None:
-        return None
-    prompt, parent.prompt = parent.prompt, None
-    return prompt
-
-
-def _full(run: Run, value: Any) -> Payload:
-    return payload.full(value, run.memory or payload.Memory())
-
-
-def _delta(run: Run, value: Any, step: int | None) -> Payload:
-    view = run.home.view if run.home else None
-    fields = payload.fields(value)
-    if view is None or fields is None:
-        return _full(run, value)
-    return view.delta(fields, step, run.memory or payload.Memory())
-
-
-def _conversation(run: Run, messages: Sequence[Any]) -> Payload:
-    memory = run.memory or payload.Memory()
-    snapshot = payload.Snapshot(memory)
-    return Payload({"messages": [snapshot.of(message) for message in messages]}, encode=payload.encode)
-
-
-def _generations(run: Run, result: LLMResult) -> Payload:
-    memory = run.memory or payload.Memory()
-    return Payload(
-        {"messages": [payload.generated(one, memory) for batch in result.generations for one in batch]}, encode=payload.encode
-    )

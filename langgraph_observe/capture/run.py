@@ -12,7 +12,9 @@ from langgraph_observe.capture.payload import Memory, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import FrameType
 
+    from langgraph_observe.capture.collect import Root
     from langgraph_observe.capture.context import Scope
     from langgraph_observe.records import Failure, Kind, Link, Outcome, Prompt, Started
 
@@ -21,8 +23,8 @@ class Run:
     """An open run: what its end needs, and what its children inherit."""
 
     __slots__ = (
-        "agent", "attempts", "bound", "checkpoint_ns", "children", "chunks", "dropped", "first_ns", "goto", "graph", "held", "home", "id",
-        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "paused", "pregel", "prompt", "record", "root", "scope",
+        "agent", "attempts", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "first_ns", "frame", "goto", "graph", "held", "home", "id",
+        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "paused", "pregel", "prompt", "record", "root", "scope", "seen",
         "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "timeout", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
     )  # fmt: skip
@@ -49,7 +51,13 @@ class Run:
         self.record: Started | None = None
         self.prompt: Prompt | None = None
         """Told by a template inside; the next model inside takes it."""
+        self.entry = False
+        """LangGraph's hidden run at START, which calls the branch there."""
         self.pregel: Any = None
+        self.frame: FrameType | None = None
+        """Of a graph: where it runs. A frame does not keep its generator alive, so a forgotten stream is still found."""
+        self.seen: Root | None = None
+        """Of a root: what `collect_runs` shows of it."""
         self.view: View | None = None
         self.scope: Scope | None = None
         self.kind: Kind = "chain"
@@ -90,11 +98,12 @@ class Run:
         self.trace_name, self.tags, self.labels, self.metadata = parent.trace_name, parent.tags, parent.labels, parent.metadata
         self.checkpoint_ns = parent.checkpoint_ns
 
-    def become_graph(self, pregel: Any) -> None:
+    def become_graph(self, pregel: Any, frame: FrameType | None) -> None:
         """Its children are nodes: count their attempts, compare their states, remember who sent whom."""
         self.view = View(self.home.view if self.home else None)
         self.home = self
         self.pregel = pregel
+        self.frame = frame
         self.attempts: dict[str, int] = {}
         self.held: list[tuple[Run, dict[str, Any]]] = []
         self.timeout: tuple[str, Failure] | None = None
@@ -102,9 +111,17 @@ class Run:
         self.senders: dict[int, list[tuple[frozenset[str], Link]]] = {}
         """Nodes by step, of the last two: whom they sent tasks to, themselves."""
 
+    def prompt_above(self) -> Prompt | None:
+        """The prompt of the template before this model in their chain: `langfuse_prompt` is put on the template."""
+        if self.parent is None:
+            return None
+        prompt, self.parent.prompt = self.parent.prompt, None
+        return prompt
+
     def release(self) -> None:
         """Keep what a late child inherits; let go of payloads, graphs and tasks."""
         self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
+        self.frame = self.seen = None
         self.children = {}
 
 

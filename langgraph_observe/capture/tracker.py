@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import NodeTimeoutError
 
 from langgraph_observe.capture import naming
+from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
 from langgraph_observe.capture.run import IDS, Ids, Run
 from langgraph_observe.records import Finished, Link, Noted, Started
@@ -39,6 +41,7 @@ class Tracker:
     """One for each Observer, shared by all its handlers: a run that two of them report is one run."""
 
     def __init__(self, observer: Observer, *, clock: Callable[[], int] = time.perf_counter_ns, ids: Ids | None = None) -> None:
+        self._observer = observer
         self._emit = observer.emit
         self._span = observer.span
         self._in_context = observer.in_context
@@ -136,6 +139,10 @@ class Tracker:
             run.dropped = True
             return
         run.record = record
+        if parent is None and (lists := collecting.get()):
+            run.seen = Root(record, self._observer)
+            for roots in lists:
+                roots.append(run.seen)
         if self._in_context:
             self._enter(run, record)
 
@@ -241,6 +248,11 @@ class Tracker:
         self._pending.pop(str(run.thread_id), None)
         return True
 
+    def resume_elsewhere(self, run: Run, link: Link) -> None:
+        """The graph goes on from an interrupt of another process, or one that is forgotten here: the checkpoint tells."""
+        if run.record is not None:
+            run.record = replace(run.record, links=(*run.record.links, link))
+
     # -- end
 
     def finish(
@@ -295,9 +307,11 @@ class Tracker:
         record = run.record
         if record is not None and not run.dropped:
             first = None if run.first_ns is None else (run.first_ns - run.started_ns) / 1e9
-            self._emit(
+            end = self._emit(
                 Finished(run=record, first_token_seconds=first, chunks=run.chunks // run.bound or None, goto=run.goto, **fields)
             )
+            if run.seen is not None and isinstance(end, Finished):
+                run.seen.finished = end
         run.release()
         self._ghosts.append(run)
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, overload
+from uuid import UUID
 
 from langgraph_observe.explore import words
 from langgraph_observe.explore.source import Filter, Memory
@@ -114,14 +115,14 @@ class Traces:
         msg = f"no traces in {self.source}"
         raise LookupError(msg)
 
-    def __getitem__(self, prefix: str) -> Trace:
+    def __getitem__(self, prefix: str | UUID) -> Trace:
         """The trace whose id, or whose root's run id, begins so. Raises LookupError if there is none, or more than one."""
         self.flush()
-        ids = self.source.ids(replace(self._wanted, prefix=prefix), limit=2)
+        ids = self.source.ids(replace(self._wanted, prefix=str(prefix) if isinstance(prefix, UUID) else prefix), limit=2)
         if len(ids) != 1:
             msg = f"{'no trace' if not ids else 'more than one trace'} in {self.source} begins with {prefix!r}"
             raise LookupError(msg)
-        return Trace.of(ids[0], self.source.records(ids[0]))
+        return Trace.of(ids[0], self.source.records(ids[0]), self._after)
 
     def __iter__(self) -> Iterator[Trace]:
         self.flush()
@@ -151,7 +152,17 @@ class Traces:
     def _each(self, limit: int | None) -> Iterator[Trace]:
         for trace_id in self.source.ids(self._wanted, limit=limit):
             if records := self.source.records(trace_id):  # it may have been forgotten meanwhile
-                yield Trace.of(trace_id, records)
+                yield Trace.of(trace_id, records, self._after)
+
+    def _after(self, interrupted: Trace) -> str | None:
+        """The first of the thread's later traces that says that it resumes this one."""
+        if interrupted.thread_id is None:
+            return None
+        later = self.source.ids(Filter(thread=interrupted.thread_id, since_ns=interrupted.at_ns))
+        for trace_id in reversed(later):
+            if (records := self.source.records(trace_id)) and Trace.of(trace_id, records).resumed_from == interrupted.id:
+                return trace_id
+        return None
 
     def _since(self, since: str | timedelta | datetime) -> int:
         match since:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from langgraph_observe.records import Finished, Kind, Noted, Outcome, Scored, Started, totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from decimal import Decimal
 
     from langgraph_observe.records import Failure, Payload, Record, Usage
@@ -93,9 +93,11 @@ class Trace:
     children: Mapping[str, tuple[Run, ...]] = field(repr=False)
     """By the parent's span id."""
     scores: tuple[Scored, ...] = ()
+    after: Callable[[Trace], str | None] = field(default=lambda _: None, repr=False, compare=False)
+    """Finds the trace that went on from this one."""
 
     @classmethod
-    def of(cls, trace_id: str, records: Iterable[Record]) -> Trace:
+    def of(cls, trace_id: str, records: Iterable[Record], after: Callable[[Trace], str | None] = lambda _: None) -> Trace:
         """Build the tree from the records of one trace, in any order. Raises LookupError if there is no run among them."""
         found = list(records)
         runs = _runs(found)
@@ -109,7 +111,7 @@ class Trace:
                 children.setdefault(parent, []).append(run)
         roots = tuple(run for run in runs.values() if parents[run.span_id] is None)
         scores = sorted((r for r in found if isinstance(r, Scored)), key=lambda s: (s.at_ns, s.id))
-        return cls(trace_id, roots, {parent: tuple(runs) for parent, runs in children.items()}, tuple(scores))
+        return cls(trace_id, roots, {parent: tuple(runs) for parent, runs in children.items()}, tuple(scores), after)
 
     def __iter__(self) -> Iterator[Run]:
         return (run for run, _ in self.walk())
@@ -158,6 +160,17 @@ class Trace:
     def thread_id(self) -> str | None:
         """LangGraph's thread, of the first run that has one: the root may be a web request."""
         return next((run.started.thread_id for run in self if run.started.thread_id is not None), None)
+
+    @property
+    def resumed_from(self) -> str | None:
+        """The trace of the interrupted run that this one goes on from."""
+        links = (link for root in self.roots for link in root.started.links if link.kind == "resumed_from")
+        return next((link.trace_id for link in links if link.trace_id != self.id), None)
+
+    @property
+    def resumed_by(self) -> str | None:
+        """The trace that went on from this one's interrupt. Looked for among the later ones of the thread, each time it is asked."""
+        return self.after(self) if self.outcome == "interrupted" else None
 
     @property
     def outcome(self) -> Outcome | None:

@@ -48,6 +48,8 @@ def _head(trace: Trace) -> list[Piece]:
         f"{words.total(usage)} tokens",
         words.money(usage.cost, estimated=usage.estimated, incomplete=trace.incomplete),
         thread,
+        trace.resumed_from and f"resumed from {words.clean(trace.resumed_from[:8])}",
+        (after := trace.resumed_by) and f"resumed by {words.clean(after[:8])}",
         words.clean(trace.id[:8]),
     ]
     return [*_named(words.MARKS[trace.outcome], trace.name), (_joined(facts), DIM)]
@@ -68,6 +70,7 @@ def _facts(run: Run) -> list[str | None]:
         words.duration(run.seconds),
         None if first is None else f"first token {words.duration(first)}",
         *(_spent(run.finished) if run.finished is not None and run.kind == "model" else ()),
+        "cached" if run.finished is not None and run.finished.cached and run.kind != "model" else None,
         f"attempt {run.started.attempt}" if run.started.attempt > 1 else None,
     ]
 

@@ -114,7 +114,7 @@ def span_name(run: Started) -> str:
 
 def span_kind(run: Started) -> SpanKind:
     """CLIENT for what leaves the process."""
-    return SpanKind.CLIENT if run.kind in {"model", "retriever"} else SpanKind.INTERNAL
+    return SpanKind.CLIENT if run.remote or run.kind in {"model", "retriever"} else SpanKind.INTERNAL
 
 
 def provider(run: Started) -> str | None:
@@ -192,6 +192,7 @@ def _of_node(record: Finished) -> dict[str, Value | None]:
         "langgraph.node.step": run.step,
         "langgraph.node.triggers": list(run.triggers),
         "langgraph.attempt": run.attempt,
+        "langgraph_observe.cached": record.cached or None,
     }
 
 

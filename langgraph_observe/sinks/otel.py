@@ -22,7 +22,7 @@ from langgraph_observe.sinks.otlp import Bounded, within
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from langgraph_observe.records import Record
+    from langgraph_observe.records import Link, Record
 
 log: Final = logging.getLogger("langgraph_observe")
 SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -47,6 +47,8 @@ class _Open(NamedTuple):
     tracer: trace.Tracer | None
     span: trace.Span
     owned: bool
+    links: int = 0
+    """Known at the start; a run learns what it resumes a little later."""
 
 
 _Ended: TypeAlias = tuple[Finished | Noted, _Open | None]
@@ -153,10 +155,10 @@ class Spans:
             context,
             gen_ai.span_kind(run),
             gen_ai.begun(run),
-            [trace.Link(_remote(link.trace_id, link.span_id), {"langgraph.link.kind": link.kind}) for link in run.links],
+            [trace.Link(*_linked(link)) for link in run.links],
             run.at_ns,
         )
-        return _Open(tracer, span, owned=True)
+        return _Open(tracer, span, owned=True, links=len(run.links))
 
     def _provider(self) -> trace.TracerProvider:
         return self._given or trace.get_tracer_provider()
@@ -182,13 +184,13 @@ class Spans:
         match item:
             case (Noted() as record, _Open(span=span)):
                 self._note(record, span)
-            case (Finished() as record, _Open(span=span)):
-                self._end(record, span)
+            case (Finished() as record, _Open() as was):
+                self._end(record, was)
             case (Finished() as record, None):
                 self._begin(record.run)
-                was = self._open.pop(record.run.span_id, None)
-                if was is not None and was.owned:
-                    self._end(record, was.span)
+                made = self._open.pop(record.run.span_id, None)
+                if made is not None and made.owned:
+                    self._end(record, made)
 
     def _note(self, record: Noted, span: trace.Span) -> None:
         event = f"langgraph.{record.kind}"
@@ -196,8 +198,11 @@ class Spans:
         shown = said.fit(payload.value, said.MESSAGE) if payload else None
         span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
 
-    def _end(self, record: Finished, span: trace.Span) -> None:
+    def _end(self, record: Finished, was: _Open) -> None:
+        span = was.span
         try:
+            for link in record.run.links[was.links :]:
+                span.add_link(*_linked(link))
             # Those of the start are said again: a user may have set more, and the SDK keeps the newest 128.
             span.set_attributes(gen_ai.ended(record))
             self._fail(record, span)
@@ -289,6 +294,10 @@ def _beyond(run: Started) -> otel.Context:
     if (current.trace_id, current.span_id) == (parent.trace_id, parent.span_id):
         return otel.get_current()
     return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+
+def _linked(link: Link) -> tuple[trace.SpanContext, dict[str, str]]:
+    return _remote(link.trace_id, link.span_id), {"langgraph.link.kind": link.kind}
 
 
 def _remote(trace_id: str, span_id: str) -> trace.SpanContext:

@@ -333,7 +333,7 @@ def test_a_branch_at_the_start_leaves_no_hidden_node():
     builder.add_conditional_edges(START, graphs_entry, ["a"])
     seen = observed("invoke", builder.compile(), {"x": []})
 
-    assert tree(seen) == "graph LangGraph ok\n  node a ok"
+    assert tree(seen) == "graph LangGraph ok → a\n  chain graphs_entry ok\n  node a ok"
 
 
 def test_a_router_that_answers_nonsense_ends_and_fails_as_without_us():

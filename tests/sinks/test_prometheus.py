@@ -510,6 +510,7 @@ def everything(metrics):
         give(metrics, run, finished(run, outcome="error", first_token_seconds=0.1, measured=spent(usage)))
         give(metrics, finished(started(serial=serial), outcome="interrupted"))
     give(metrics, finished(model(), measured=spent(None)), finished(model(), cached=True))
+    give(metrics, finished(started("node", "n", node="n"), cached=True))
     give(
         metrics,
         Scored(trace_id="a" * 32, name="s", value=1.0, at_ns=0, id="1"),

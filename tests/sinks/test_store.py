@@ -42,7 +42,7 @@ FULL = Started(
     tags=("a", "b"),
     model="gpt-4.1",
     provider="openai",
-    base_url="https://api.example",
+    base_url="https://api.example", remote=True,
     parameters={"temperature": 0.5, "stop": ["\n"]},
     tools=Payload([{"name": "search"}]),
     tool_call_id="call_1",

@@ -65,13 +65,14 @@ def test_t12_a_node_is_a_node_and_what_it_calls_is_not():
     )
 
 
-def test_t14_a_node_answered_by_the_cache_is_not_told_to_have_run():
-    graph = linear(one, cache_policy=CachePolicy(), compile_with={"cache": InMemoryCache()})
+def test_t14_a_node_answered_by_the_cache_is_told_and_that_it_did_not_run():
+    graph = linear(one, two, cache_policy=CachePolicy(), compile_with={"cache": InMemoryCache()})
     graph.invoke(IN)
 
     seen = invoked(graph)
-    assert tree(seen) == "graph LangGraph ok"
-    assert ends(seen)[0].output.value == {"x": [1]}
+    assert tree(seen) == "graph LangGraph ok\n  node one ok cached\n  node two ok cached"
+    assert [(end.output.value, end.run.step) for end in ends(seen)[:2]] == [({"x": [1]}, 1), ({"x": [2]}, 2)]
+    assert ends(seen)[2].output.value == {"x": [2]}  # what is new since it was shown
 
 
 @pytest.mark.parametrize("levels", ["two levels", "two handlers"])
@@ -236,7 +237,13 @@ def test_t43_a_branch_is_told_by_where_it_leads_and_a_hidden_node_by_what_it_cal
     builder.add_conditional_edges("a", RunnableLambda(lambda _: END, name="router"), [END])
     seen = invoked(builder.compile())
 
-    assert tree(seen) == ("graph LangGraph ok\n  model ScriptedModel ok 1+2 tokens\n  node a ok → __end__\n    chain router ok")
+    assert tree(seen) == (
+        "graph LangGraph ok → a\n"
+        "  chain entry ok\n"
+        "    model ScriptedModel ok 1+2 tokens\n"
+        "  node a ok → __end__\n"
+        "    chain router ok"
+    )
 
 
 def test_t54_an_end_has_the_beginning_it_ends():

@@ -21,7 +21,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import interrupt
 from pydantic import BaseModel
-from stage import IN, MODEL, THREAD, handling, invoked, notes, one, stored
+from stage import IN, MODEL, THREAD, ends, handling, invoked, notes, one, stored
 
 from langgraph_observe import CallbackHandler, Observer, observe, observer
 from langgraph_observe.sinks.deferred import Deferred
@@ -179,7 +179,7 @@ def test_t40_of_a_remote_graph_we_see_the_node_that_calls_it_and_change_nothing(
 
 
 @pytest.mark.parametrize("config", [{}, {**THREAD, "recursion_limit": 0}], ids=["no thread", "no steps"])
-def test_t41_a_call_refused_before_it_began_is_refused_all_the_same_and_is_no_run(config):
+def test_t41_a_call_refused_before_it_began_is_refused_all_the_same_and_is_a_failed_run(config):
     seen = []
     graph = stored(one)
     with pytest.raises(ValueError) as without_us:
@@ -188,7 +188,9 @@ def test_t41_a_call_refused_before_it_began_is_refused_all_the_same_and_is_no_ru
         observe(graph, seen.append).invoke(IN, config)
 
     assert str(with_us.value) == str(without_us.value)
-    assert seen == []
+    assert tree(seen) == "graph LangGraph error ValueError"
+    assert ends(seen)[0].failure.message == str(without_us.value)
+    assert ends(seen)[0].run.input.value == IN
 
 
 def test_t42_handlers_that_a_hook_makes_anew_for_every_call_are_of_one_observer(monkeypatch):

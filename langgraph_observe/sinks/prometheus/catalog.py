@@ -109,6 +109,7 @@ _ALL: Final = (
     # No series before the first known price: a model without one shows nothing, not $0.
     _counter("llm_cost_usd_total", "US dollars spent on models whose price is known.", "provider", "model", unit="usd"),
     _counter("llm_unpriced_calls_total", "Calls of models whose cost is not known.", "provider", "model"),
+    _counter("node_cache_hits_total", "Nodes and tasks that LangGraph's cache answered: they did not run.", "graph", "node"),
     _counter("llm_cache_hits_total", "Calls of models that LangChain's cache answered: no tokens, no cost.", "provider", "model"),
     _counter(
         "errors_total",

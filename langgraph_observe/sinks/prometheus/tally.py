@@ -77,7 +77,7 @@ class Tally:
         if gauge := self._active.pop(end.run.span_id, None):  # none: its beginning was lost, and a gauge must not go below 0
             self._child(*gauge).dec()
         if end.cached:
-            self._child("llm_cache_hits_total", *labels, *extra).inc()
+            self._child(f"{kind}_cache_hits_total", *labels, *extra).inc()
             return
         self._timed(end, kind, labels, extra)
         if kind == "llm":

@@ -1,0 +1,178 @@
+"""`watched`: a compiled graph observed, and what only its caller's side can see.
+
+A copy with its class swapped for a subclass of one base that overrides `stream`, `astream`, `copy` and, for cache hits,
+`_defaults`: every way of calling goes through these. `with_config` drops output mappers and user attributes, a proxy is not
+accepted as a sub-graph, and a mixin is refused by the interpreter (traps t16, t17, t36, t37, t57).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.cache.base import BaseCache
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
+
+from langgraph_observe.capture import context, graph, remote
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+    from langgraph_observe.capture.handler import CallbackHandler
+
+_ATTRIBUTE: Final = "_langgraph_observe_handler"
+
+
+def watched(compiled: Any, handler: CallbackHandler) -> Any:
+    """A copy of the compiled graph, of the same class, whose runs the handler sees. Raises TypeError for anything else."""
+    if not isinstance(compiled, PregelProtocol):
+        message = (
+            f"observe() takes a compiled graph, not a {type(compiled).__name__}: compile it, or pass callbacks=[CallbackHandler()]"
+        )
+        raise TypeError(message)
+    seen = copy.copy(compiled)
+    kind: Any = type(compiled)
+    seen.__class__ = _class(getattr(kind, "__wrapped__", kind))
+    seen.__dict__[_ATTRIBUTE] = (*(h for h in compiled.__dict__.get(_ATTRIBUTE, ()) if h.observer is not handler.observer), handler)
+    return seen
+
+
+@functools.cache
+def _class(base: Any) -> Any:
+    body = (_local if issubclass(base, Pregel) else _remote)(base)
+    for name, method in body.items():
+        functools.update_wrapper(method, getattr(base, name))
+    named = {"__wrapped__": base, "__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    return type(base.__name__, (base,), body | named)
+
+
+def _local(base: Any) -> dict[str, Any]:
+    def stream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - LangGraph's name
+        chunks = base.stream(self, input, _observed(self, config), **kwargs)
+        return context.between(chunks, functools.partial(_refused, self, input, config), swap=_in_context(self))
+
+    def astream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's name
+        chunks = base.astream(self, input, _observed(self, config), **kwargs)
+        return context.abetween(chunks, functools.partial(_refused, self, input, config), swap=_in_context(self))
+
+    def copied(self: Any, update: dict[str, Any] | None = None) -> Any:
+        new = base.copy(self, update)
+        for key, value in self.__dict__.items():  # what `Pregel.copy` loses: mappers, allowlist, user attributes, our handler
+            if key not in (update or {}) and new.__dict__.get(key) is None:
+                new.__dict__[key] = value
+        return new
+
+    def _defaults(self: Any, config: Any, **options: Any) -> Any:
+        found = base._defaults(self, config, **options)  # noqa: SLF001 - where a call's cache is chosen, and nothing else is touched
+        return tuple(_Cache(one, self.__dict__[_ATTRIBUTE]) if isinstance(one, BaseCache) else one for one in found)
+
+    return {"stream": stream, "astream": astream, "copy": copied, "_defaults": _defaults}
+
+
+def _remote(base: Any) -> dict[str, Any]:
+    def stream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - LangGraph's name
+        call = remote.Call(self, self.__dict__[_ATTRIBUTE], input, config, kwargs.pop("headers", None))
+        chunks = call.stream(lambda headers: base.stream(self, input, config, headers=headers, **kwargs))
+        return context.between(chunks, call.fail, swap=_in_context(self))
+
+    def astream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's name
+        call = remote.Call(self, self.__dict__[_ATTRIBUTE], input, config, kwargs.pop("headers", None))
+        chunks = call.astream(lambda headers: base.astream(self, input, config, headers=headers, **kwargs))
+        return context.abetween(chunks, call.fail, swap=_in_context(self))
+
+    def copied(self: Any, update: dict[str, Any]) -> Any:
+        bare = copy.copy(self)  # `RemoteGraph.copy` gives every attribute to the constructor
+        handlers = bare.__dict__.pop(_ATTRIBUTE)
+        new = base.copy(bare, update)
+        new.__dict__[_ATTRIBUTE] = handlers
+        return new
+
+    return {"stream": stream, "astream": astream, "copy": copied}
+
+
+def _in_context(seen: Any) -> bool:
+    return any(handler.observer.in_context for handler in seen.__dict__[_ATTRIBUTE])
+
+
+def _observed(seen: Any, config: Any) -> Any:
+    """The config with our handlers in it, but for those that are there, or around us, already.
+
+    Whatever is odd about it is for LangGraph to say, in its own words.
+    """
+    try:
+        return _joined(seen, config)
+    except Exception as error:
+        seen.__dict__[_ATTRIBUTE][-1].observer.failed("capture", error)
+        return config
+
+
+def _joined(seen: Any, config: Any) -> Any:
+    given = (config or {}).get("callbacks")
+    present = [*_handlers(given), *_handlers((var_child_runnable_config.get() or {}).get("callbacks"))]
+    known = {id(getattr(handler, "observer", None)) for handler in present}
+    new = [handler for handler in seen.__dict__[_ATTRIBUTE] if id(handler.observer) not in known]
+    if not new:
+        return config
+    if isinstance(given, BaseCallbackManager):
+        callbacks: Any = given.copy()
+        for handler in new:
+            callbacks.add_handler(handler, inherit=True)
+    else:
+        callbacks = [*(given or ()), *new]
+    return {**(config or {}), "callbacks": callbacks}
+
+
+def _handlers(callbacks: Any) -> Iterable[Any]:
+    return callbacks.inheritable_handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
+
+
+def _refused(seen: Any, inputs: Any, config: Any, error: BaseException) -> None:
+    """A call that failed before LangGraph told any handler of it: no thread_id, no steps, a config that is none (trap t41)."""
+    if graph.began(seen, error):
+        return
+    given = config if isinstance(config, dict) else {}
+    for handler in seen.__dict__[_ATTRIBUTE]:
+        handler.refused(seen, inputs, given, remote.caller_of(given), error)
+
+
+class _Cache(BaseCache[Any]):
+    """LangGraph's cache for one call. No handler is told of a node or task that is answered from there (trap t14)."""
+
+    def __init__(self, cache: BaseCache[Any], handlers: Iterable[CallbackHandler]) -> None:
+        super().__init__(serde=cache.serde)
+        self._cache = cache
+        self._seen_by = handlers
+
+    def get(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        found = self._cache.get(keys)
+        self._hit(found, sys._getframe(1))  # noqa: SLF001 - who asks, knows the tasks
+        return found
+
+    async def aget(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        found = await self._cache.aget(keys)
+        self._hit(found, sys._getframe(1))  # noqa: SLF001 - as above
+        return found
+
+    def set(self, pairs: Mapping[Any, tuple[Any, int | None]]) -> None:
+        self._cache.set(pairs)
+
+    async def aset(self, pairs: Mapping[Any, tuple[Any, int | None]]) -> None:
+        await self._cache.aset(pairs)
+
+    def clear(self, namespaces: Sequence[Any] | None = None) -> None:
+        self._cache.clear(namespaces)
+
+    async def aclear(self, namespaces: Sequence[Any] | None = None) -> None:
+        await self._cache.aclear(namespaces)
+
+    def _hit(self, found: Mapping[Any, Any], asker: FrameType) -> None:
+        tasks: Mapping[Any, Any] = asker.f_locals.get("cached") or {}
+        for key in found.keys() & tasks.keys():
+            for handler in self._seen_by:
+                handler.answered_from_cache(tasks[key], found[key])

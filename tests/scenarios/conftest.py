@@ -1,0 +1,69 @@
+"""The table of what was played, and what every scenario is played under: strict mode, and no word of ours in a log."""
+
+import logging
+from collections import defaultdict
+
+import pytest
+
+from langgraph_observe import testing
+
+OURS = ("langgraph_observe", "opentelemetry")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--table", action="store_true", help="print the scenarios: shape x ending x way, pass or reason")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "scenario(shape, ending, way, absent): a cell of the table of scenarios")
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    """Whatever goes wrong in observing is raised into the agent."""
+    with testing.strict():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def silence(caplog):
+    """No log record from us, and none of OpenTelemetry's about us."""
+    caplog.set_level(logging.INFO)
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name.startswith(OURS)] == []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if (mark := item.get_closest_marker("scenario")) is not None:
+        outcome.get_result().user_properties.append(("scenario", mark.args))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not config.getoption("--table", default=False):
+        return
+    cells, absent = defaultdict(dict), defaultdict(dict)
+    for status in ("passed", "failed", "skipped", "error"):
+        for report in terminalreporter.stats.get(status, ()):
+            told = dict(getattr(report, "user_properties", ())).get("scenario")
+            if told is not None and (report.when == "call" or status != "passed"):
+                shape, ending, way, *reasons = told
+                cells[shape, ending][way] = status
+                absent[shape, ending].update(reasons[0] if reasons else {})
+    terminalreporter.section("scenarios")
+    for row in sorted(cells):
+        terminalreporter.write_line(_row(row, cells[row], absent[row]))
+
+
+def _row(row, cells, absent):
+    passed = [way for way, status in cells.items() if status == "passed"]
+    wrong = [f"{way}: {status}" for way, status in cells.items() if status != "passed"]
+    reasons = defaultdict(list)
+    for way, reason in absent.items():
+        reasons[reason].append(way)
+    left_out = [
+        f"{len(ways)} ways not: {reason}" if len(ways) > 3 else f"{', '.join(ways)} not: {reason}"
+        for reason, ways in reasons.items()
+    ]
+    return "  ".join([f"{row[0]} · {row[1]}:", f"{len(passed)} of {len(cells)} pass", *wrong, *left_out])
