@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import os
 import random
 import uuid
 from collections import Counter
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -193,39 +195,47 @@ def conversation():
     return builder.compile()
 
 
-def test_a_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behind(tmp_path):
+def resident():
+    """MiB of this process in memory."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def busy(graph, runs, chance):
+    """Of the runs, a fifth are streams that their consumer forgets, and a twentieth fail."""
+    forgotten = []
+    for _ in range(runs):
+        match chance.random():
+            case dice if dice < 0.2:
+                stream = graph.stream({"messages": [HumanMessage("hi")]})
+                next(stream)
+                forgotten.append([stream, forgotten])  # a cycle: only the garbage collector ends it
+                if len(forgotten) > 20:
+                    forgotten.clear()
+            case dice if dice < 0.25:
+                with pytest.raises(ValueError):
+                    graph.invoke({"messages": [HumanMessage("fail")]})
+            case _:
+                graph.invoke({"messages": [HumanMessage("hi")]})
+    forgotten.clear()
+
+
+def test_five_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behind(tmp_path):
     sinks = Store(tmp_path / "traces.db"), Metrics(registry=CollectorRegistry()), Spans(tracer_provider=TracerProvider())
-    observer = Observer(*sinks)
-    graph, forgotten = observer.watch(conversation()), []
-    chance = random.Random(1)
-
-    def one_third():
-        for _ in range(333):
-            match chance.random():
-                case dice if dice < 0.2:
-                    stream = graph.stream({"messages": [HumanMessage("hi")]})
-                    next(stream)
-                    forgotten.append([stream, forgotten])  # a cycle: only the garbage collector ends it
-                    if len(forgotten) > 20:
-                        forgotten.clear()
-                case dice if dice < 0.25:
-                    with pytest.raises(ValueError):
-                        graph.invoke({"messages": [HumanMessage("fail")]})
-                case _:
-                    graph.invoke({"messages": [HumanMessage("hi")]})
-        forgotten.clear()
-        del stream
-        gc.collect()
-        assert observer.flush(20)
-        assert len(observer.tracker) == 0
-        assert len(observer.tracker._ghosts) <= GHOSTS
-        return alive()
-
     before = alive()  # of other tests
-    one_third()
-    second, last = ([now - old for now, old in zip(one_third(), before, strict=True)] for _ in range(2))
+    with Observer(*sinks) as observer:
+        graph, chance, counts, memory = observer.watch(conversation()), random.Random(1), [], []
+        for _ in range(5):
+            busy(graph, 1_000, chance)
+            gc.collect()
+            assert observer.flush(20)
+            assert len(observer.tracker) == 0
+            assert len(observer.tracker._ghosts) <= GHOSTS
+            counts.append([now - old for now, old in zip(alive(), before, strict=True)])
+            memory.append(resident())
+
     few = 4 * len(sinks)  # the record that a sink's thread has taken last stays until the next, with its messages
-    assert all(now <= then + few for then, now in zip(second, last, strict=True)), (second, last)
-    assert last[0] <= GHOSTS + few  # ended runs that late children may still be put under
-    assert max(last[1:]) <= few
-    observer.close()
+    assert all(now <= then + few for then, now in zip(counts[1], counts[4], strict=True)), counts
+    assert counts[4][0] <= GHOSTS + few  # ended runs that late children may still be put under
+    assert max(counts[4][1:]) <= few
+    assert memory[4] - memory[1] < 3 * 2, memory  # 2 MiB a thousand; the first thousand fill caches

@@ -131,7 +131,7 @@ def play(way: Way, scenario: Scenario, graph: Any, callbacks: Iterable[Any] = ()
         case _:
             seen = [asyncio.run(_session(way, graph, moves, configs[0]))]
     gc.collect() if any(move.drops == "forget" for move in moves) else None
-    return [[scenario.same(without_ids(line)) for line in lines] for lines in seen]
+    return [[told for line in lines if (told := scenario.same(without_ids(line)))] for lines in seen]
 
 
 def session(number: int, callbacks: Iterable[Any]) -> dict[str, Any]:
@@ -192,23 +192,26 @@ async def _ended(move: Move, call: Any) -> None:
         await call
         return
     held = gate.get()
-    if move.cancel == "timeout":
-        async with asyncio.timeout(None) as limit:
-            watching = asyncio.create_task(_when(held, lambda: limit.reschedule(0)))
-            await call
-        await watching
-    else:
-        task = asyncio.create_task(call)
-        await _when(held, task.cancel)
-        await task
+    try:
+        if move.cancel == "timeout":
+            async with asyncio.timeout(None) as limit:
+                watching = asyncio.create_task(_when(held, lambda: limit.reschedule(0)))
+                await call
+            await watching
+        else:
+            task = asyncio.create_task(call)
+            await _when(held, task.cancel)
+            await task
+    finally:
+        held.opened.set()
 
 
 async def _when(held: Gate, act: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
         while not held.reached.is_set():  # noqa: ASYNC110 - it may be set in a thread
             await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)  # the chunks that are on their way arrive
     act()
-    held.opened.set()
 
 
 async def _call(way: Way, graph: Any, move: Move, config: dict[str, Any], seen: list[str]) -> None:
@@ -259,7 +262,7 @@ def _config(move: Move, graph: Any, config: dict[str, Any]) -> dict[str, Any]:
 
 
 _NOISE = (
-    (r"'langgraph_observe_traceparent': '[^']*'(, )?", ""),  # the one word of ours in a checkpoint's metadata
+    (r"(, )?'langgraph_observe_traceparent': '[^']*'", ""),  # the one word of ours in a checkpoint's metadata
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
     (r"\b[0-9a-f]{32}\b", "<id>"),
     (r"\d{4}-\d\d-\d\dT[0-9:.]+(\+00:00|Z)?", "<time>"),

@@ -7,7 +7,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
-from scenarios.shapes_graphs import State
+from scenarios.nodes import State
 
 from langgraph_observe import Observer, testing
 from langgraph_observe.sinks.store import Store
