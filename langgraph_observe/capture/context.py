@@ -7,8 +7,10 @@ detached. It stands for the innermost of our runs that has not ended, and past t
 
 from __future__ import annotations
 
+import inspect
+import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 
     from opentelemetry.util.types import Attributes, AttributeValue
-
-T = TypeVar("T")
 
 
 class Scope:
@@ -112,70 +112,93 @@ class Current(trace.Span):
         return getattr(self.target(), name)
 
 
-def between(chunks: Generator[T, Any, Any], failed: Callable[[BaseException], None], *, swap: bool) -> Generator[T, Any, Any]:
-    """The same chunks; between two of them the consumer's current span is its own, not the graph's. `failed` sees what is raised.
+def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], bool]]) -> Callable[..., Generator[Any, Any, Any]]:
+    """The method that streams what `start` does; between two chunks the consumer's current span is its own, not the graph's.
 
-    Only OpenTelemetry's variable is exchanged, and only with `swap`: whatever else the consumer or the graph sets is seen as
-    without us.
+    `start` gives the chunks, who is told of what is raised, and whether anybody asks for the current span: only then is it
+    exchanged, and nothing but OpenTelemetry's variable ever is. The method is a generator function, as LangGraph's is: LangChain
+    asks, and takes `RunnableLambda(graph.astream)` for something else where it is none.
     """
-    attach = otel.attach if swap else _leave
-    outer = inner = otel.get_current()
-    step: Callable[[], T] = partial(next, chunks)
-    try:
-        while True:
-            attach(inner)
-            try:
-                chunk = step()
-            except StopIteration as stop:
-                return stop.value
-            except BaseException as error:
-                failed(error)
-                raise
-            inner = otel.get_current()
+
+    def stream(self: Any, input: Any, config: Any = None, *more: Any, **options: Any) -> Generator[Any, Any, Any]:  # noqa: A002 - LangGraph's name
+        chunks, failed, swap = start(self, input, config, *more, **options)
+        if not inspect.isgenerator(chunks):  # a class of the user's own may return anything that can be iterated
+            chunks = (chunk for chunk in chunks)
+        attach = otel.attach if swap else _leave
+        outer = inner = otel.get_current()
+        step: Callable[[], Any] = partial(next, chunks)
+        try:
+            while True:
+                attach(inner)
+                try:
+                    chunk = step()
+                except StopIteration as stop:
+                    return stop.value
+                except BaseException as error:
+                    failed(error)
+                    raise
+                inner = otel.get_current()
+                attach(outer)
+                try:
+                    yield chunk
+                    step = partial(next, chunks)
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # what the consumer throws into the stream is the graph's to handle
+                    step = partial(chunks.throw, error)
+                outer = otel.get_current()
+        finally:
+            chunks.close()
             attach(outer)
-            try:
-                yield chunk
-                step = partial(next, chunks)
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # what the consumer throws into the stream is the graph's to handle
-                step = partial(chunks.throw, error)
-            outer = otel.get_current()
-    finally:
-        chunks.close()
-        attach(outer)
+
+    return stream
 
 
-async def abetween(
-    chunks: AsyncGenerator[T, Any], failed: Callable[[BaseException], None], *, swap: bool
-) -> AsyncGenerator[T, Any]:
+def abetween(start: Callable[..., tuple[Any, Callable[[BaseException], None], bool]]) -> Callable[..., AsyncGenerator[Any, Any]]:
     """`between` for an asynchronous stream."""
-    attach = otel.attach if swap else _leave
-    outer = inner = otel.get_current()
-    step: Callable[[], Awaitable[T]] = chunks.__anext__
-    try:
-        while True:
-            attach(inner)
-            try:
-                chunk = await step()
-            except StopAsyncIteration:
-                return
-            except BaseException as error:
-                failed(error)
-                raise
-            inner = otel.get_current()
+
+    async def astream(self: Any, input: Any, config: Any = None, *more: Any, **options: Any) -> AsyncGenerator[Any, Any]:  # noqa: A002 - as above
+        chunks, failed, swap = start(self, input, config, *more, **options)
+        if not inspect.isasyncgen(chunks):
+            chunks = (chunk async for chunk in chunks)
+        attach = otel.attach if swap else _leave
+        outer = inner = otel.get_current()
+        step: Callable[[], Awaitable[Any]] = partial(_unheard, chunks)
+        try:
+            while True:
+                attach(inner)
+                try:
+                    chunk = await step()
+                except StopAsyncIteration:
+                    return
+                except BaseException as error:
+                    failed(error)
+                    raise
+                inner = otel.get_current()
+                attach(outer)
+                try:
+                    yield chunk
+                    step = chunks.__anext__
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # as above
+                    step = partial(chunks.athrow, error)
+                outer = otel.get_current()
+        finally:
+            await chunks.aclose()
             attach(outer)
-            try:
-                yield chunk
-                step = chunks.__anext__
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # as above
-                step = partial(chunks.athrow, error)
-            outer = otel.get_current()
+
+    return astream
+
+
+def _unheard(chunks: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first step of a stream of which the event loop does not hear: at its end it would close it while we are closing it."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return chunks.__anext__()
     finally:
-        await chunks.aclose()
-        attach(outer)
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _leave(_: otel.Context) -> None:

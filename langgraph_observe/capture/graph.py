@@ -78,6 +78,14 @@ def remember(run: Run) -> None:
         seen["config"]["configurable"][_REMEMBERED] = f"00-{run.trace_id}-{run.span_id}-01"
 
 
+def forgotten(config: Any) -> Any:
+    """The config without what `remember` has put there: another server's checkpoints are its own."""
+    given = config.get("configurable") if isinstance(config, dict) else None
+    if not given or _REMEMBERED not in given:
+        return config
+    return {**config, "configurable": {key: given[key] for key in given if key != _REMEMBERED}}
+
+
 def resumed_from(run: Run) -> Link | None:
     """The interrupted run that left the checkpoint from which this one goes on; None after a failure, and for time travel."""
     seen = run.frame.f_locals if run.frame is not None else {}

@@ -21,7 +21,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from langgraph_observe.capture import context, graph, remote
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import FrameType
 
     from langgraph_observe.capture.handler import CallbackHandler
@@ -38,7 +38,7 @@ def watched(compiled: Any, handler: CallbackHandler) -> Any:
         raise TypeError(message)
     seen = copy.copy(compiled)
     kind: Any = type(compiled)
-    seen.__class__ = _class(getattr(kind, "__wrapped__", kind))
+    seen.__class__ = _class(kind.__base__ if _ATTRIBUTE in compiled.__dict__ else kind)
     seen.__dict__[_ATTRIBUTE] = (*(h for h in compiled.__dict__.get(_ATTRIBUTE, ()) if h.observer is not handler.observer), handler)
     return seen
 
@@ -48,52 +48,54 @@ def _class(base: Any) -> Any:
     body = (_local if issubclass(base, Pregel) else _remote)(base)
     for name, method in body.items():
         functools.update_wrapper(method, getattr(base, name))
-    named = {"__wrapped__": base, "__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    named = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), body | named)
 
 
 def _local(base: Any) -> dict[str, Any]:
-    def stream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - LangGraph's name
-        chunks = base.stream(self, input, _observed(self, config), **kwargs)
-        return context.between(chunks, functools.partial(_refused, self, input, config), swap=_in_context(self))
-
-    def astream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's name
-        chunks = base.astream(self, input, _observed(self, config), **kwargs)
-        return context.abetween(chunks, functools.partial(_refused, self, input, config), swap=_in_context(self))
-
-    def copied(self: Any, update: dict[str, Any] | None = None) -> Any:
-        new = base.copy(self, update)
-        for key, value in self.__dict__.items():  # what `Pregel.copy` loses: mappers, allowlist, user attributes, our handler
-            if key not in (update or {}) and new.__dict__.get(key) is None:
-                new.__dict__[key] = value
-        return new
+    def start(stream: Any, self: Any, input: Any, config: Any, *more: Any, **options: Any) -> Any:  # noqa: A002 - LangGraph's name
+        chunks = stream(self, input, _observed(self, config), *more, **options)
+        return chunks, functools.partial(_refused, self, input, config), _in_context(self)
 
     def _defaults(self: Any, config: Any, **options: Any) -> Any:
         found = base._defaults(self, config, **options)  # noqa: SLF001 - where a call's cache is chosen, and nothing else is touched
         return tuple(_Cache(one, self.__dict__[_ATTRIBUTE]) if isinstance(one, BaseCache) else one for one in found)
 
-    return {"stream": stream, "astream": astream, "copy": copied, "_defaults": _defaults}
+    return {
+        "stream": context.between(functools.partial(start, base.stream)),
+        "astream": context.abetween(functools.partial(start, base.astream)),
+        "copy": _copy(base),
+        "_defaults": _defaults,
+    }
 
 
 def _remote(base: Any) -> dict[str, Any]:
-    def stream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - LangGraph's name
-        call = remote.Call(self, self.__dict__[_ATTRIBUTE], input, config, kwargs.pop("headers", None))
-        chunks = call.stream(lambda headers: base.stream(self, input, config, headers=headers, **kwargs))
-        return context.between(chunks, call.fail, swap=_in_context(self))
+    def call(self: Any, input: Any, config: Any, headers: Any) -> remote.Call:  # noqa: A002 - as above
+        return remote.Call(self, self.__dict__[_ATTRIBUTE], input, config, headers)
 
-    def astream(self: Any, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's name
-        call = remote.Call(self, self.__dict__[_ATTRIBUTE], input, config, kwargs.pop("headers", None))
-        chunks = call.astream(lambda headers: base.astream(self, input, config, headers=headers, **kwargs))
-        return context.abetween(chunks, call.fail, swap=_in_context(self))
+    def start(self: Any, input: Any, config: Any, headers: Any = None, **options: Any) -> Any:  # noqa: A002 - as above
+        made, own = call(self, input, config, headers), graph.forgotten(config)
+        chunks = made.stream(lambda headers: base.stream(self, input, own, headers=headers, **options))
+        return chunks, made.fail, _in_context(self)
 
-    def copied(self: Any, update: dict[str, Any]) -> Any:
-        bare = copy.copy(self)  # `RemoteGraph.copy` gives every attribute to the constructor
-        handlers = bare.__dict__.pop(_ATTRIBUTE)
-        new = base.copy(bare, update)
+    def astart(self: Any, input: Any, config: Any, headers: Any = None, **options: Any) -> Any:  # noqa: A002 - as above
+        made, own = call(self, input, config, headers), graph.forgotten(config)
+        chunks = made.astream(lambda headers: base.astream(self, input, own, headers=headers, **options))
+        return chunks, made.fail, _in_context(self)
+
+    return {"stream": context.between(start), "astream": context.abetween(astart), "copy": _copy(base)}
+
+
+def _copy(base: Any) -> Any:
+    def copied(self: Any, *update: Any, **named: Any) -> Any:
+        """What `copy` makes of the graph without us, observed. It loses things (trap t16), and a program may count on that."""
+        bare = copy.copy(self)
+        handlers = bare.__dict__.pop(_ATTRIBUTE)  # `RemoteGraph.copy` gives every attribute to the constructor
+        new = base.copy(bare, *update, **named)
         new.__dict__[_ATTRIBUTE] = handlers
         return new
 
-    return {"stream": stream, "astream": astream, "copy": copied}
+    return copied
 
 
 def _in_context(seen: Any) -> bool:
@@ -114,6 +116,8 @@ def _observed(seen: Any, config: Any) -> Any:
 
 def _joined(seen: Any, config: Any) -> Any:
     given = (config or {}).get("callbacks")
+    if given is not None and not isinstance(given, (list, BaseCallbackManager)):
+        return config  # LangChain refuses it
     present = [*_handlers(given), *_handlers((var_child_runnable_config.get() or {}).get("callbacks"))]
     known = {id(getattr(handler, "observer", None)) for handler in present}
     new = [handler for handler in seen.__dict__[_ATTRIBUTE] if id(handler.observer) not in known]

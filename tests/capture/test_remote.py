@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import graphs
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import ParentCommand
 from langgraph.pregel.remote import RemoteException, RemoteGraph
 from langgraph.types import Command
@@ -107,7 +109,12 @@ def test_a_question_from_far_is_an_interrupt_and_its_answer_a_resume(way):
     asked = [{"value": "sure?", "id": "1"}]
     seen = []
     observer = Observer(seen.append)
-    run(way, observer.watch(answering(("updates", {"__interrupt__": asked}), ("values", {"x": [], "__interrupt__": asked}))), {"x": []}, THREAD)
+    run(
+        way,
+        observer.watch(answering(("updates", {"__interrupt__": asked}), ("values", {"x": [], "__interrupt__": asked}))),
+        {"x": []},
+        THREAD,
+    )
     run(way, observer.watch(answering(VALUES)), Command(resume="yes"), THREAD)
     run(way, observer.watch(answering(VALUES)), Command(resume="again"), THREAD)
 
@@ -176,3 +183,16 @@ def test_two_observers_see_it_once_each():
 
     assert [tree(seen) for seen in (first, second)] == ["graph far ok"] * 2
     assert all(isinstance(seen[-1], Finished) for seen in (first, second))
+
+
+def test_what_a_checkpoint_here_remembers_is_not_sent_there():
+    sent = []
+    observer = Observer(lambda _: None)
+    far = observer.watch(answering(VALUES, sent=sent))
+
+    def call(state, config: RunnableConfig):
+        return far.invoke(state, config)
+
+    observer.watch(graphs.linear(call, compile_with={"checkpointer": InMemorySaver()})).invoke({"x": []}, THREAD)
+
+    assert "langgraph_observe" not in repr(sent[0]["config"])
