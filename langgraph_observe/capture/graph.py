@@ -18,7 +18,7 @@ from langgraph.types import Command, Send
 from langgraph_observe.records import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import FrameType
 
     from langgraph_observe.capture.run import Run
@@ -29,6 +29,7 @@ START: Final = "__start__"
 STREAMS: Final = frozenset({Pregel.stream.__code__, Pregel.astream.__code__})
 _WHOLE: Final = ("__return__", "__root__")
 _STEERING: Final = ("branch:to:", "__")
+_DEFAULT_NAME: Final = "LangGraph"
 _AGENT: Final = "langchain_create_agent"
 _REMEMBERED: Final = "langgraph_observe_traceparent"
 """The key under which a checkpoint's metadata says whose it is: the one word of ours in the agent's own data."""
@@ -48,6 +49,12 @@ def starting(
         seen = starter.f_locals
         return seen["self"], (seen.get("config") or {}).get("configurable") or {}, starter
     return (_UNSEEN, {}, None) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
+
+
+def named(pregel: Any, name: str) -> str:
+    """The graph's name. That of a functional graph, which LangGraph calls what it calls all, is its entrypoint's."""
+    functional = name == _DEFAULT_NAME and getattr(pregel, "builder", None) is None and len(pregel.nodes) == 1
+    return str(next(iter(pregel.nodes))) if functional else name
 
 
 def agent_name(pregel: Any, told: Mapping[str, Any], name: str) -> str | None:
@@ -192,14 +199,26 @@ def _sent(run: Run, targets: list[Any]) -> None:
     names = [to.node if isinstance(to, Send) else to for to in targets]
     if names:
         run.goto = (*run.goto, *(name for name in names if isinstance(name, str)))
-        run.sends |= {to.node for to in targets if isinstance(to, Send)}
+        run.sends = (*run.sends, *(to.node for to in targets if isinstance(to, Send)))
 
 
-def senders(run: Run, name: str) -> list[Link]:
-    """The nodes of the step before that sent this task; where they did not tell, the only one there was."""
+def senders(run: Run, name: str, path: Sequence[Any]) -> list[Link]:
+    """The node of the step before that sent this task; where that cannot be told, those that sent one to this node, or the only one.
+
+    A task's path has its number among all that were sent in the step, in the order in which LangGraph applies their writes.
+    """
     graph = run.home
     if graph is None or run.step is None:
         return []
-    before = graph.senders.get(run.step - 1, [])
-    told = [link for sends, link in before if name in sends]
-    return told or ([before[0][1]] if len(before) == 1 else [])
+    before = sorted(graph.senders.get(run.step - 1, []), key=lambda sender: _order(sender[0]))
+    sent = [(to, link) for _, sends, link in before for to in sends]
+    number = path[1] if len(path) > 1 else None
+    if isinstance(number, int) and number < len(sent) and sent[number][0] == name:
+        return [sent[number][1]]
+    told = list(dict.fromkeys(link for to, link in sent if to == name))
+    return told or ([before[0][2]] if len(before) == 1 else [])
+
+
+def _order(path: Sequence[Any]) -> str:
+    """The place of a task among those of its step, as LangGraph orders them (`_algo.task_path_str`)."""
+    return ", ".join(f"{part:010d}" if isinstance(part, int) else str(part) for part in path)

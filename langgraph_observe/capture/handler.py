@@ -144,6 +144,7 @@ class CallbackHandler(GraphCallbackHandler):
         self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any],
         pregel: Any, given: Mapping[str, Any], frame: FrameType | None, **own: Any,
     ) -> None:  # fmt: skip
+        name = graph.named(pregel, name)
         agent = graph.agent_name(pregel, told, name)
         run.become_graph(pregel, frame)
         run.graph, run.agent = name, agent or run.agent
@@ -170,11 +171,12 @@ class CallbackHandler(GraphCallbackHandler):
         run.node = text(told.get("langgraph_node") or name)
         run.step = told.get("langgraph_step")
         run.checkpoint_ns = namespace
-        pushed = (told.get("langgraph_path") or ("",))[0] == graph.PUSH
+        path = told.get("langgraph_path") or ("",)
+        run.path, pushed = path, path[0] == graph.PUSH
         self.tracker.start(
             run, "node", name, self.options, tags, told,
             triggers=tuple(str(trigger) for trigger in told.get("langgraph_triggers") or ()), attempt=self.tracker.attempt(run),
-            links=tuple(graph.senders(run, name)) if pushed else (),
+            links=tuple(graph.senders(run, name, path)) if pushed else (),
             input=self._kept.of_node(run, name, inputs, "process_inputs", whole=pushed),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from langgraph_observe.capture.payload import Memory, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     from langgraph_observe.capture.collect import Root
@@ -24,7 +24,7 @@ class Run:
 
     __slots__ = (
         "agent", "attempts", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "first_ns", "frame", "goto", "graph", "held", "home", "id",
-        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "paused", "pregel", "prompt", "record", "root", "scope", "seen",
+        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pregel", "prompt", "record", "root", "scope", "seen",
         "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "timeout", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
     )  # fmt: skip
@@ -43,8 +43,10 @@ class Run:
         """How many times each of its events is told."""
         self.children: dict[int, Run] = {}
         self.goto: tuple[str, ...] = ()
-        self.sends: frozenset[str] = frozenset()
-        """Of a node: the nodes that it sent tasks to."""
+        self.sends: tuple[str, ...] = ()
+        """Of a node: the nodes that it sent tasks to, one for each task."""
+        self.path: Sequence[Any] = ()
+        """Of a node: LangGraph's task path, by which the tasks of a step are ordered."""
         self.paused: str | None = None
         """Of a graph: why it, or a node of it, was interrupted."""
         self.outcome: Outcome | None = None
@@ -108,7 +110,7 @@ class Run:
         self.held: list[tuple[Run, dict[str, Any]]] = []
         self.timeout: tuple[str, Failure] | None = None
         """The node whose time limit ended the graph."""
-        self.senders: dict[int, list[tuple[frozenset[str], Link]]] = {}
+        self.senders: dict[int, list[tuple[Sequence[Any], tuple[str, ...], Link]]] = {}
         """Nodes by step, of the last two: whom they sent tasks to, themselves."""
 
     def prompt_above(self) -> Prompt | None:

@@ -285,7 +285,7 @@ class Tracker:
             graph.paused = graph.paused or "interrupt"
         if run.step is not None:
             link = Link(run.trace_id, run.span_id, "triggered_by")
-            graph.senders.setdefault(run.step, []).append((run.sends, link))
+            graph.senders.setdefault(run.step, []).append((run.path, run.sends, link))
             graph.senders.pop(run.step - 2, None)
 
     def _settle(self, graph: Run, error: BaseException | None) -> None:

@@ -100,6 +100,8 @@ class Traces:
     def __call__(self, record: Record) -> None:
         """Hand a record to the thread. Of a root that begins, remember whether Langfuse will have its parent."""
         if isinstance(record, Started):
+            if record.kind == "model":
+                _calls.add(record.span_id)
             if record.parent_id is None and _from_langfuse(record):
                 self._nested.add(record.span_id)
             return
@@ -197,14 +199,46 @@ class Traces:
 
 
 def others(span: ReadableSpan) -> bool:
-    """For `Langfuse(should_export_span=others)`, in an application that uses the SDK and `otel.Spans` beside this sink.
+    """For `Langfuse(should_export_span=others)`, in an application that uses the SDK (`@observe`) beside this sink.
 
-    The SDK's processor takes every span with a `gen_ai` attribute from the application's provider. Ours would arrive twice.
+    The SDK's processor takes every span with a `gen_ai` attribute from the application's provider. Left out here are those of
+    `otel.Spans`, which would arrive twice, and what a provider's client (Anthropic's traces by itself) or an instrumentation of
+    one tells of a model call that is recorded already: its tokens would be paid for twice.
     """
     from langfuse.span_filter import is_default_export_span
 
     scope = span.instrumentation_scope
-    return (scope is None or scope.name != gen_ai.SCOPE) and is_default_export_span(span)
+    return (scope is None or scope.name != gen_ai.SCOPE) and is_default_export_span(span) and not _told_twice(span)
+
+
+def _told_twice(span: ReadableSpan) -> bool:
+    """Whether it is a generation inside of a model call of ours. What a user observes in a model of his own is none."""
+    kind = (span.attributes or {}).get("langfuse.observation.type", "generation")
+    return kind == "generation" and span.parent is not None and trace.format_span_id(span.parent.span_id) in _calls
+
+
+class _Recent:
+    """The last few thousand ids. Not those of open calls only: a client whose stream is broken off ends its span later.
+
+    Takes no lock, and may be entered again from within.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._new: set[str] = set()
+        self._old: set[str] = set()
+
+    def add(self, name: str) -> None:
+        if len(self._new) >= self._most:
+            self._new, self._old = set(), self._new
+        self._new.add(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._new or name in self._old
+
+
+_calls: Final = _Recent()
+"""Model calls that are sent to Langfuse, of every sink: `others` is a function, not a method, since it is needed before any."""
 
 
 def _variable(name: str) -> str | None:

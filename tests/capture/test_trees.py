@@ -260,7 +260,7 @@ def test_the_functional_api():
 
     seen = observed("invoke", work, 4)
 
-    assert tree(seen) == "graph LangGraph ok\n  node work ok\n    node double ok"
+    assert tree(seen) == "graph work ok\n  node work ok\n    node double ok"
 
 
 def test_an_agent_of_langchain_is_an_agent_by_its_own_config():

@@ -45,8 +45,8 @@ def adoubled() -> Any:
 
 
 WORKFLOW = (
-    "graph LangGraph ok\n  node workflow ok\n    node {0} ok\n    node {0} ok\n"
-    "graph LangGraph ok\n  node workflow ok\n    node {0} ok cached\n    node {0} ok cached"
+    "graph workflow ok\n  node workflow ok\n    node {0} ok\n    node {0} ok\n"
+    "graph workflow ok\n  node workflow ok\n    node {0} ok cached\n    node {0} ok cached"
 )
 
 

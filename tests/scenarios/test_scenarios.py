@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
-from scenarios.calling import WAYS, play
+from scenarios.calling import WAYS, play, sessions
 from scenarios.invariants import in_any_order, sound, trees
 from scenarios.scenario import Scenario
 
@@ -36,7 +36,7 @@ def test_the_agent_notices_nothing_and_the_records_tell_what_happened(scenario: 
     unseen = play(way, scenario, scenario.graph())
 
     as_told = in_any_order if scenario.parallel else str
-    assert [as_told(tree) for tree in trees(records, way.sessions)] == [as_told(scenario.tree_in(name))] * way.sessions
+    assert [as_told(tree) for tree in trees(records, sessions(way, scenario))] == [as_told(scenario.tree_in(name))] * sessions(way, scenario)
     sound(records, late=scenario.late)
     scenario.also(records)
     assert _compared(seen, scenario) == _compared(unseen, scenario)
