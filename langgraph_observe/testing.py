@@ -128,7 +128,7 @@ class ScriptedModel(BaseChatModel):
         return AIMessage(said) if isinstance(said, str) else said
 
     def _about(self, messages: list[BaseMessage], answer: AIMessage) -> dict[str, Any]:
-        asked = sum(len(str(message.content).split()) for message in messages)
+        asked = sum(len(message.text.split()) for message in messages)
         told = len(answer.text.split()) + sum(2 + len(call["args"]) for call in answer.tool_calls)
         counts = {"input_tokens": asked, "output_tokens": told, "total_tokens": asked + told}
         reason = "tool_calls" if answer.tool_calls else "stop"

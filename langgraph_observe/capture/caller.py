@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
@@ -19,8 +19,35 @@ if TYPE_CHECKING:
 
 _DEPTH: Final = 8
 _MANAGERS: Final = frozenset({CallbackManager.on_chain_start.__code__, AsyncCallbackManager.on_chain_start.__code__})
-_FALLBACKS: Final = frozenset({RunnableWithFallbacks.invoke.__code__, RunnableWithFallbacks.ainvoke.__code__})
+_FALLBACK: Final = "langchain.agents.middleware.model_fallback"
+_FAR: Final = 80
+
+
+def _codes(*functions: Any) -> frozenset[CodeType]:
+    """Of the functions; before Python 3.12, a comprehension in one has a code of its own."""
+    codes = [function.__code__ for function in functions]
+    return frozenset((*codes, *(const for code in codes for const in code.co_consts if inspect.iscode(const))))
+
+
+_TRIES: Final = _codes(
+    *(getattr(RunnableWithFallbacks, name) for name in ("invoke", "ainvoke", "batch", "abatch", "stream", "astream"))
+)
+COMPLETIONS: Final = _codes(AsyncCallbackManager.on_llm_start)
+"""Where LangChain asks a handler whether it is inline before it tells the start of a text model."""
 _TRANSFORM: Final = frozenset({Runnable._transform_stream_with_config.__code__})  # noqa: SLF001 - where every sync LCEL stream ends
+
+
+def left_alone(handler: object) -> bool:
+    """Whether LangChain is about to tell the start of a text model to inline handlers only, of which there is no other kind than this.
+
+    `AsyncCallbackManager.on_llm_start` tells either those or the rest: an event stream would lose the call. Told as one of
+    the rest, an inline handler is called inline all the same.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - as below
+    if frame is not None and frame.f_code is not AsyncCallbackManager.on_llm_start.__code__:
+        frame = frame.f_back  # before Python 3.12, a list comprehension has a frame of its own
+    others = frame.f_locals["self"].handlers if frame is not None else ()
+    return not any(other.run_inline for other in others if type(other) is not type(handler))
 
 
 def starter() -> FrameType | None:
@@ -29,9 +56,18 @@ def starter() -> FrameType | None:
     return manager.f_back if manager is not None else None
 
 
-def falls_back(starter: FrameType | None) -> bool:
-    """Whether `with_fallbacks` starts the run: its attempts will be told its own parent as theirs (trap t27)."""
-    return starter is not None and starter.f_code in _FALLBACKS
+def tries(starter: FrameType | None) -> bool:
+    """Whether the run that is started is a `with_fallbacks`: its children are attempts, one after the other."""
+    return starter is not None and starter.f_code in _TRIES
+
+
+def stands_in() -> bool:
+    """Whether a `ModelFallbackMiddleware` is about to ask another model, since one has failed. It has no run of its own."""
+    middleware = getattr(sys.modules.get(_FALLBACK), "ModelFallbackMiddleware", None)
+    if middleware is None:
+        return False
+    frame = _nearest(_codes(middleware.wrap_model_call, middleware.awrap_model_call), _FAR)
+    return frame is not None and "last_exception" in frame.f_locals
 
 
 def broke_off() -> bool:
@@ -41,9 +77,9 @@ def broke_off() -> bool:
     return inspect.isgenerator(chunks) and chunks.gi_frame is not None
 
 
-def _nearest(codes: AbstractSet[CodeType]) -> FrameType | None:
+def _nearest(codes: AbstractSet[CodeType], depth: int = _DEPTH) -> FrameType | None:
     frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - the documented way to the caller's frame; above are ours
-    for _ in range(_DEPTH):
+    for _ in range(depth):
         if frame is None or frame.f_code in codes:
             return frame
         frame = frame.f_back

@@ -15,6 +15,7 @@ from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
+from langgraph_observe.payloads import text
 from langgraph_observe.records import Link
 
 if TYPE_CHECKING:
@@ -127,6 +128,19 @@ def closed(run: Run) -> tuple[Outcome, str | None] | None:
 def left(run: Run) -> Any:
     """The state that a graph had when its consumer stopped reading."""
     return getattr(run.frame.f_locals.get("loop"), "output", None) if run.frame is not None else None
+
+
+def called(pregel: Any, config: Mapping[str, Any]) -> tuple[str, list[str], dict[str, Any], Mapping[str, Any]]:
+    """What a call says of itself where no callback does: name, tags, metadata and `configurable`."""
+    own, configurable = pregel.config or {}, config.get("configurable") or {}
+    told = {key: configurable[key] for key in ("thread_id", "checkpoint_id") if key in configurable}
+    told |= {**(own.get("metadata") or {}), **(config.get("metadata") or {})}
+    return (
+        text(config.get("run_name") or pregel.get_name()),
+        [*(own.get("tags") or ()), *(config.get("tags") or ())],
+        told,
+        configurable,
+    )
 
 
 def began(pregel: Any, error: BaseException) -> bool:

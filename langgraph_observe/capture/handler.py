@@ -8,6 +8,7 @@ Methods named `tap_output_iter` or `tap_output_aiter` must never appear here: th
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
@@ -62,7 +63,10 @@ class CallbackHandler(GraphCallbackHandler):
     number of threads, tasks and runs. Passed twice, at two levels or to an observed graph, it records each run once.
     """
 
-    run_inline = True
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]  # a plain attribute there
+        """Yes, but where that would leave out the others: see `caller.left_alone`."""
+        return sys._getframe(1).f_code not in caller.COMPLETIONS or not caller.left_alone(self)  # noqa: SLF001 - its documented use
 
     def __init__(
         self, *sinks: Sink, process: Iterable[Processor] | None = None, observer: Observer | None = None, **options: Unpack[Options]
@@ -131,8 +135,7 @@ class CallbackHandler(GraphCallbackHandler):
         elif run.parent is not None and run.parent.kind == "node" and name == run.parent.node:
             self.tracker.silent(run)  # the runnable that a node consists of, under the node's own name: the same run again
         else:
-            if caller.falls_back(starter):
-                self.tracker.falling_back(run)
+            run.falls_back = caller.tries(starter)
             if run.parent is not None and (prompt := naming.prompt_of(told)) is not None:
                 run.parent.prompt = prompt
             told_later = "defers_inputs" in kwargs
@@ -148,11 +151,9 @@ class CallbackHandler(GraphCallbackHandler):
         agent = graph.agent_name(pregel, told, name)
         run.become_graph(pregel, frame)
         run.graph, run.agent = name, agent or run.agent
-        root = run.parent is None
-        if root:  # `configurable` is not told to handlers but for thread_id and the like (trap t39)
-            told = {**{key: given[key] for key in ("user_id", "session_id") if key in given}, **told}
         links: tuple[Link, ...] = ()
-        if root:
+        if run.parent is None:  # `configurable` is not told to handlers but for thread_id and the like (trap t39)
+            told = {**{key: given[key] for key in ("user_id", "session_id") if key in given}, **told}
             thread_id, checkpoint_id = naming.given(told, "thread_id"), told.get("checkpoint_id")
             links = self.tracker.resumed(thread_id, checkpoint_id, name, continues=graph.continues(inputs))
         self.tracker.start(
@@ -206,6 +207,8 @@ class CallbackHandler(GraphCallbackHandler):
             return
         outcome, reason = naming.ending(error)
         output = None
+        if reason == "handoff" and run.parent is None:
+            outcome, reason = "error", None  # nobody is above to take it: the caller gets the exception
         if run.paused is not None and outcome == "cancelled":
             outcome, reason = "interrupted", run.paused  # closed by its consumer when it had asked a human (trap t56)
             self.tracker.pause(run, run.paused, None)
@@ -262,13 +265,10 @@ class CallbackHandler(GraphCallbackHandler):
     def _called(
         self, pregel: Any, inputs: Any, config: Mapping[str, Any], run_id: UUID, parent_run_id: UUID | None, **own: Any
     ) -> Run | None:  # fmt: skip
-        own_config, configurable = pregel.config or {}, config.get("configurable") or {}
-        told = {**(own_config.get("metadata") or {}), **(config.get("metadata") or {})}
-        told = {**{key: configurable[key] for key in ("thread_id", "checkpoint_id") if key in configurable}, **told}
+        name, tags, told, configurable = graph.called(pregel, config)
         run = self.tracker.open(run_id, parent_run_id, told)
         if run is not None:
-            name, tags = config.get("run_name") or pregel.get_name(), [*(own_config.get("tags") or ()), *(config.get("tags") or ())]
-            self._graph(run, text(name), inputs, tags, told, pregel, configurable, None, **own)
+            self._graph(run, name, inputs, tags, told, pregel, configurable, None, **own)
         return run
 
     # -- models
@@ -287,17 +287,21 @@ class CallbackHandler(GraphCallbackHandler):
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, parent_run_id: UUID | None = None,
         tags: list[str] | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """A text completion model is asked."""
+        """A text completion model is asked.
+
+        `agenerate` starts it in a task of its own, which is over at once; it does report that it was cancelled.
+        """
         flat = [payload.user(prompt) for prompt in prompts]
-        self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs)
+        self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs, watched=False)
 
     def _model(
         self, serialized: dict[str, Any], messages: Sequence[Any], run_id: UUID, parent_run_id: UUID | None, tags: list[str] | None,
-        told: Mapping[str, Any], kwargs: Mapping[str, Any],
+        told: Mapping[str, Any], kwargs: Mapping[str, Any], *, watched: bool = True,
     ) -> None:  # fmt: skip
         run = self.tracker.open(run_id, parent_run_id, told)
         if run is None:
             return
+        run.task = run.task if watched else None
         invocation = kwargs.get("invocation_params") or {}
         offered = invocation.get("tools") or invocation.get("functions")
         self.tracker.start(

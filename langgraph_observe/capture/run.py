@@ -23,7 +23,7 @@ class Run:
     """An open run: what its end needs, and what its children inherit."""
 
     __slots__ = (
-        "agent", "attempts", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "first_ns", "frame", "goto", "graph", "held", "home", "id",
+        "agent", "attempts", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "failed", "falls_back", "first_ns", "frame", "goto", "graph", "held", "home", "id",
         "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pregel", "prompt", "record", "root", "scope", "seen",
         "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "timeout", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
@@ -50,6 +50,10 @@ class Run:
         self.paused: str | None = None
         """Of a graph: why it, or a node of it, was interrupted."""
         self.outcome: Outcome | None = None
+        self.falls_back = False
+        """Whether it is a `with_fallbacks`: its children are attempts."""
+        self.failed: tuple[str, str] | None = None
+        """The child that failed last: its span id, and with what."""
         self.record: Started | None = None
         self.prompt: Prompt | None = None
         """Told by a template inside; the next model inside takes it."""

@@ -17,17 +17,17 @@ from uuid import UUID
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import NodeTimeoutError
 
-from langgraph_observe.capture import naming
+from langgraph_observe.capture import caller, naming
 from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
 from langgraph_observe.capture.run import IDS, Ids, Run
-from langgraph_observe.records import Finished, Link, Noted, Started
+from langgraph_observe.records import Finished, Link, Noted, Payload, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langgraph_observe.observer import Observer, Options
-    from langgraph_observe.records import Kind, Outcome, Payload
+    from langgraph_observe.records import Kind, Outcome
 
 PENDING: Final = 1_024
 """Interrupted threads remembered, so that a resume can be linked to what it resumes."""
@@ -49,7 +49,6 @@ class Tracker:
         self._ids = ids or IDS
         self._runs: dict[int, Run] = {}
         self._nodes: dict[str, Run] = {}
-        self._fallbacks: dict[int, Run] = {}
         self._roots: dict[int, Run] = {}
         self._pending: dict[str, tuple[str | None, Link, str | None]] = {}
         self._ghosts: deque[Run] = deque(maxlen=GHOSTS)
@@ -74,9 +73,7 @@ class Tracker:
         if (known := self._runs.get(key)) is not None:
             known.bound += 1
             return None
-        parent = self._parent(parent_run_id, metadata)
-        if self._fallbacks:
-            parent = self._tried_by(parent) or parent
+        parent = self._inside(self._parent(parent_run_id, metadata))
         run = Run(key, parent, self._clock())
         while run.keeper is not None and run.keeper.outcome is not None:
             run.keeper = run.keeper.parent
@@ -97,18 +94,18 @@ class Tracker:
         key = parent_run_id.int
         return self._runs.get(key) or next((ghost for ghost in list(self._ghosts)[::-1] if ghost.key == key), None)
 
-    def _tried_by(self, told: Run | None) -> Run | None:
-        """The fallback run that makes this attempt, which only LangChain's context tells: what is told is the run above it."""
+    def _inside(self, told: Run | None) -> Run | None:
+        """The run in whose context the call is made, if it goes on below the one that is told.
+
+        What is told comes with the config, and code may hand on a config from further up: `with_fallbacks` does (trap t27),
+        a node or tool that takes `config` and passes it on, `create_react_agent`.
+        """
         callbacks = (var_child_runnable_config.get() or {}).get("callbacks")
         current = getattr(callbacks, "parent_run_id", None)
-        found = above = self._fallbacks.get(current.int) if current is not None else None
-        while above is not None and above.key in self._fallbacks:
+        found = above = self._runs.get(current.int) if current is not None else None
+        while above is not None and above is not told:
             above = above.parent
-        return found if above is told else None
-
-    def falling_back(self, run: Run) -> None:
-        """The run is a `with_fallbacks`, and what it tries will be told the run above as its parent (trap t27)."""
-        self._fallbacks[run.key] = run
+        return found if above is told else told
 
     def start(
         self, run: Run, kind: Kind, name: str, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any], **own: Any
@@ -145,6 +142,9 @@ class Tracker:
                 roots.append(run.seen)
         if self._in_context:
             self._enter(run, record)
+        if parent is not None and parent.failed is not None and (parent.falls_back or (kind == "model" and caller.stands_in())):
+            failed, error = parent.failed
+            self.note(run, "fallback", error, Payload({"failed": failed}))
 
     def _root(self, run: Run, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> str | None:
         """What a root says about itself, for its whole tree. Its parent's span id is the caller's current span's."""
@@ -260,7 +260,8 @@ class Tracker:
     ) -> None:
         """End a run that was taken from the table. `fields` are those of `Finished`."""
         run.outcome = outcome
-        self._fallbacks.pop(run.key, None)
+        if outcome == "error" and run.parent is not None:
+            run.parent.failed = run.span_id, failure.type if (failure := fields.get("failure")) else ""
         fields |= {"outcome": outcome, "reason": reason, "seconds": (self._clock() - run.started_ns) / 1e9}
         if run.children:
             self._sweep(run)

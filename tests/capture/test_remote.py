@@ -88,10 +88,10 @@ def test_in_a_graph_it_is_under_its_node(way):
         (
             lambda: answering(("command", {"graph": Command.PARENT, "goto": "desk"})),
             ParentCommand,
-            "graph far ok (handoff) → desk",
+            "graph far error langgraph.errors.ParentCommand → desk",
         ),
     ],
-    ids=["connection", "remote failure", "no client", "handoff"],
+    ids=["connection", "remote failure", "no client", "handoff to nobody"],
 )
 def test_a_failure_is_the_caller_s_as_without_us_and_the_run_s(way, graph, raised, told):
     seen = []
