@@ -195,7 +195,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """A moment inside a run, by `kind`: interrupt, resume, retry, route, custom, and so on."""
+    """A moment inside a run, by `kind`: interrupt, resume, retry, custom, and so on.
+
+    `fallback`: the run was made because one before it failed; `name` says with what, the payload's `failed` which.
+    """
 
     run: Started
     kind: str

@@ -25,56 +25,75 @@ if TYPE_CHECKING:
 class Scope:
     """A run as the context sees it. Small, because a context may keep it long after the run has ended."""
 
-    __slots__ = ("ambient", "outer", "parent", "root", "span")
+    __slots__ = ("ambient", "around", "outer", "parent", "root", "span")
 
     def __init__(self, parent: Scope | None) -> None:
         self.parent = parent
         self.root: Scope = parent.root if parent else self
         self.span: trace.Span | None = None
         """The run's span while it goes on; None before and after."""
+        self.around: trace.Span | None = None
+        """The user's own span, opened inside the parent, in which the run began: current again when it is over."""
         if parent is None:
-            self.outer: otel.Context = otel.get_current()
-            """Of a root: the caller's context when it began."""
-            current = trace.get_current_span(self.outer)
-            self.ambient: trace.Span = current
+            self.outer: trace.Span = trace.get_current_span()
+            """Of a root: what was current when it began."""
+            self.ambient: trace.Span = self.outer
             """Of a root: the caller's span when it began."""
-            if isinstance(current, Current):
-                self._step_aside(current)
+            if isinstance(self.outer, Current):
+                self._step_aside(self.outer)
 
     def _step_aside(self, current: Current) -> None:
         """A new root does not hang under a run that happens to be current: what it sees is the span that is not ours."""
-        self.ambient = current.root.ambient
-        context = trace.set_span_in_context(self.ambient, self.outer)
+        self.ambient = current.around(self) or current.root.ambient
         if current.target() is self.ambient:  # a proxy with nothing left to stand for need not be given back
-            self.outer = context
-        otel.attach(context)
+            self.outer = self.ambient
+        exchange(self.ambient)
 
     def attach(self, span: trace.Span) -> None:
         """Make the run current: until it ends, `span` is what the proxy stands for."""
+        before = exchange(Current(self))
         self.span = span
-        otel.attach(trace.set_span_in_context(Current(self)))
+        if isinstance(before, Current):
+            self.around = before.around(self.root)
+        elif before is not self.root.ambient and before.get_span_context().is_valid:
+            self.around = before
 
     def end(self) -> None:
-        """The run is over. A root gives the caller its own context back, where the end still runs in it."""
+        """The run is over. A root gives the caller its own span back, where the end still runs in its context."""
         self.span = None
         if self.parent is None and isinstance(current := trace.get_current_span(), Current) and current.root is self:
-            otel.attach(self.outer)
+            exchange(self.outer)
+
+
+def exchange(span: trace.Span) -> trace.Span:
+    """Make this span current, and give back the one that was. Whatever else is in the context is the user's and stays."""
+    context = otel.get_current()
+    before = trace.get_current_span(context)
+    if span is not before:
+        otel.attach(trace.set_span_in_context(span, context))
+    return before
 
 
 class Current(trace.Span):
-    """A span that is whatever the innermost live run's span is at the moment it is asked."""
+    """A span that is whatever the innermost live run's span is at the moment it is asked, or a span of the user's in that run."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope: Scope | None = scope
         self.root = scope.root
 
     def target(self) -> trace.Span:
-        """The innermost live run's span, or the caller's."""
+        """The innermost live run's span, or the user's own in which a run that has ended began, or the caller's."""
+        while (scope := self._scope) is not None:
+            if (found := scope.span or scope.around) is not None:
+                return found
+            self._scope = scope.parent  # what has ended stays ended
+        return self.root.ambient
+
+    def around(self, root: Scope) -> trace.Span | None:
+        """The user's own span that is current now, or that would be but for a run of another tree (another Observer sees it too)."""
+        self.target()
         scope = self._scope
-        while scope is not None and scope.span is None:
-            scope = scope.parent
-        self._scope = scope  # what has ended stays ended
-        return self.root.ambient if scope is None or scope.span is None else scope.span
+        return None if scope is None or (scope.span is not None and scope.root is root) else scope.around
 
     def get_span_context(self) -> trace.SpanContext:
         return self.target().get_span_context()
@@ -116,7 +135,7 @@ def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], boo
     """The method that streams what `start` does; between two chunks the consumer's current span is its own, not the graph's.
 
     `start` gives the chunks, who is told of what is raised, and whether anybody asks for the current span: only then is it
-    exchanged, and nothing but OpenTelemetry's variable ever is. The method is a generator function, as LangGraph's is: LangChain
+    exchanged, and nothing but the span ever is. The method is a generator function, as LangGraph's is: LangChain
     asks, and takes `RunnableLambda(graph.astream)` for something else where it is none.
     """
 
@@ -124,12 +143,12 @@ def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], boo
         chunks, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isgenerator(chunks):  # a class of the user's own may return anything that can be iterated
             chunks = (chunk for chunk in chunks)
-        attach = otel.attach if swap else _leave
-        outer = inner = otel.get_current()
+        current = exchange if swap else _leave
+        inner = trace.get_current_span()
         step: Callable[[], Any] = partial(next, chunks)
         try:
             while True:
-                attach(inner)
+                outer = current(inner)
                 try:
                     chunk = step()
                 except StopIteration as stop:
@@ -137,19 +156,18 @@ def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], boo
                 except BaseException as error:
                     failed(error)
                     raise
-                inner = otel.get_current()
-                attach(outer)
+                inner = current(outer)
                 try:
                     yield chunk
                     step = partial(next, chunks)
-                except GeneratorExit:
+                except GeneratorExit:  # wherever it is closed: in a span of the consumer's, or anywhere by the garbage collector
+                    outer = current(inner)
                     raise
                 except BaseException as error:  # what the consumer throws into the stream is the graph's to handle
                     step = partial(chunks.throw, error)
-                outer = otel.get_current()
         finally:
             chunks.close()
-            attach(outer)
+            current(outer)
 
     return stream
 
@@ -161,12 +179,12 @@ def abetween(start: Callable[..., tuple[Any, Callable[[BaseException], None], bo
         chunks, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isasyncgen(chunks):
             chunks = (chunk async for chunk in chunks)
-        attach = otel.attach if swap else _leave
-        outer = inner = otel.get_current()
+        current = exchange if swap else _leave
+        inner = trace.get_current_span()
         step: Callable[[], Awaitable[Any]] = partial(_unheard, chunks)
         try:
             while True:
-                attach(inner)
+                outer = current(inner)
                 try:
                     chunk = await step()
                 except StopAsyncIteration:
@@ -174,35 +192,38 @@ def abetween(start: Callable[..., tuple[Any, Callable[[BaseException], None], bo
                 except BaseException as error:
                     failed(error)
                     raise
-                inner = otel.get_current()
-                attach(outer)
+                inner = current(outer)
                 try:
                     yield chunk
                     step = chunks.__anext__
-                except GeneratorExit:
+                except GeneratorExit:  # wherever it is closed: in a span of the consumer's, or anywhere by the garbage collector
+                    outer = current(inner)
                     raise
                 except BaseException as error:  # as above
                     step = partial(chunks.athrow, error)
-                outer = otel.get_current()
         finally:
             await chunks.aclose()
-            attach(outer)
+            current(outer)
 
     return astream
 
 
 def _unheard(chunks: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    """The first step of a stream of which the event loop does not hear: at its end it would close it while we are closing it."""
+    """The first step of a stream of which the event loop does not hear: at its end it would close it while we are closing it.
+
+    Nor is it closed by the garbage collector, which without a hook throws into it at once: ours, around it, does that.
+    """
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
+    sys.set_asyncgen_hooks(None, lambda _: None)
     try:
         return chunks.__anext__()
     finally:
         sys.set_asyncgen_hooks(*hooks)
 
 
-def _leave(_: otel.Context) -> None:
-    """Nobody asks for the current span."""
+def _leave(span: trace.Span) -> trace.Span:
+    """`exchange` where nobody asks for the current span."""
+    return span
 
 
 def carry(trace_id: str, span_id: str, headers: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, Final
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from langgraph_observe.capture.payload import Memory, View
 
@@ -129,6 +130,18 @@ class Run:
         self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
         self.frame = self.seen = None
         self.children = {}
+
+
+def key_of(run_id: UUID) -> int:
+    """The run's key in the tracker's table. LangGraph hands on whatever `config["run_id"]` is: a text, too."""
+    try:
+        return run_id.int
+    except AttributeError:
+        given = str(run_id)
+    try:
+        return UUID(given).int
+    except ValueError:
+        return uuid5(NAMESPACE_OID, given).int
 
 
 class Ids:

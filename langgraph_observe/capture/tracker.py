@@ -20,7 +20,7 @@ from langgraph.errors import NodeTimeoutError
 from langgraph_observe.capture import caller, naming
 from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
-from langgraph_observe.capture.run import IDS, Ids, Run
+from langgraph_observe.capture.run import IDS, Ids, Run, key_of
 from langgraph_observe.records import Finished, Link, Noted, Payload, Started
 
 if TYPE_CHECKING:
@@ -59,17 +59,17 @@ class Tracker:
 
     def get(self, run_id: UUID) -> Run | None:
         """The open run of this id."""
-        return self._runs.get(run_id.int)
+        return self._runs.get(key_of(run_id))
 
     def take(self, run_id: UUID) -> Run | None:
         """The open run of this id, for the one caller that ends it."""
-        return self._runs.pop(run_id.int, None)
+        return self._runs.pop(key_of(run_id), None)
 
     # -- start
 
     def open(self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Run | None:
         """A new run with what it inherits. None if its start was delivered before (the handler is bound twice)."""
-        key = run_id.int
+        key = key_of(run_id)
         if (known := self._runs.get(key)) is not None:
             known.bound += 1
             return None
@@ -91,7 +91,7 @@ class Tracker:
         if parent_run_id is None:
             namespace = metadata.get(naming.NAMESPACE)
             return self._nodes.get(namespace) if namespace else None
-        key = parent_run_id.int
+        key = key_of(parent_run_id)
         return self._runs.get(key) or next((ghost for ghost in list(self._ghosts)[::-1] if ghost.key == key), None)
 
     def _inside(self, told: Run | None) -> Run | None:
@@ -102,7 +102,7 @@ class Tracker:
         """
         callbacks = (var_child_runnable_config.get() or {}).get("callbacks")
         current = getattr(callbacks, "parent_run_id", None)
-        found = above = self._runs.get(current.int) if current is not None else None
+        found = above = self._runs.get(key_of(current)) if current is not None else None
         while above is not None and above is not told:
             above = above.parent
         return found if above is told else told

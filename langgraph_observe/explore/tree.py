@@ -72,6 +72,7 @@ def _facts(run: Run) -> list[str | None]:
         *(_spent(run.finished) if run.finished is not None and run.kind == "model" else ()),
         "cached" if run.finished is not None and run.finished.cached and run.kind != "model" else None,
         f"attempt {run.started.attempt}" if run.started.attempt > 1 else None,
+        *(f"instead of one that failed: {words.clean(event.name or '?')}" for event in run.events if event.kind == "fallback"),
     ]
 
 

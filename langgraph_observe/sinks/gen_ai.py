@@ -82,7 +82,7 @@ def _clean(value: Value) -> Value:
 
 def operation(run: Started) -> str | None:
     """`gen_ai.operation.name`."""
-    return OPERATIONS.get(run.kind)
+    return "invoke_agent" if run.remote else OPERATIONS.get(run.kind)
 
 
 def subject(run: Started) -> str | None:
@@ -133,7 +133,7 @@ def begun(run: Started) -> Attributes:
             "gen_ai.operation.name": operation(run),
             "gen_ai.provider.name": provider(run),
             "gen_ai.request.model": run.model if run.kind == "model" else None,
-            "gen_ai.agent.name": subject(run) if run.kind == "agent" else run.agent,
+            "gen_ai.agent.name": subject(run) if run.kind == "agent" or run.remote else run.agent,
             "gen_ai.tool.name": run.name if run.kind == "tool" else None,
             "gen_ai.tool.type": "function" if run.kind == "tool" else None,
             "server.address": host,
@@ -178,7 +178,7 @@ def _nothing(_: Finished) -> dict[str, Value | None]:
 
 
 def _of_graph(record: Finished) -> dict[str, Value | None]:
-    return {"gen_ai.workflow.name": subject(record.run)}
+    return {} if record.run.remote else {"gen_ai.workflow.name": subject(record.run)}
 
 
 def _of_agent(record: Finished) -> dict[str, Value | None]:

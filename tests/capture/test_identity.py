@@ -16,7 +16,7 @@ from ways import WAYS, run
 
 from langgraph_observe import CallbackHandler, Observer, Started, observe
 from langgraph_observe.sinks.otel import Spans
-from langgraph_observe.testing import ScriptedModel
+from langgraph_observe.testing import ScriptedModel, tree
 
 MODEL = ScriptedModel(respond=lambda _: "word")
 
@@ -289,3 +289,12 @@ def test_a_model_called_between_two_chunks_is_a_trace_of_its_own():
     roots = [record for record in starts(seen) if record.parent_id is None]
     assert [root.kind for root in roots] == ["graph", "model"]
     assert roots[0].trace_id != roots[1].trace_id
+
+
+@pytest.mark.parametrize("run_id", ["0b8e1d3c-8a43-4d4e-9d5c-6a1d1f0a7b11", "order-4711"])
+def test_a_run_id_may_be_a_text(run_id):
+    seen = []
+    observe(graphs.linear(think), seen.append).invoke({"x": []}, {"run_id": run_id})
+
+    assert tree(seen) == "graph LangGraph ok\n  node think ok\n    model ScriptedModel ok 1+1 tokens"
+    assert len(starts(seen)[0].id) == 36

@@ -165,6 +165,7 @@ def test_its_span_is_a_client_s_and_carried_as_its_sampler_has_decided(way):
         assert trace.get_current_span() is trace.INVALID_SPAN
         assert observer.flush()
     (span,) = exporter.get_finished_spans()
+    assert (span.name, span.attributes["gen_ai.agent.name"]) == ("invoke_agent far", "far")
 
     assert (span.kind, span.attributes["server.address"]) == (trace.SpanKind.CLIENT, "far.example")
     assert sent[0]["headers"]["traceparent"] == f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"

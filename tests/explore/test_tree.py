@@ -268,3 +268,11 @@ def test_durations_in_words(seconds, text):
 )
 def test_money_in_words(cost, text):
     assert words.money(None if cost is None else Decimal(cost)) == text
+
+
+def test_a_fallback_says_what_it_stands_in_for():
+    run = started("2", "1", kind="model", name="second")
+    note = Noted(run=run, kind="fallback", at_ns=run.at_ns, name="openai.RateLimitError")
+    lines = str(trace(finished("1"), note, finished(run=run))).splitlines()
+
+    assert lines[-1].endswith("instead of one that failed: openai.RateLimitError")

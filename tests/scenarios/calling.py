@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +61,7 @@ def _events(graph: Any, given: Any, config: Any, **options: Any) -> Any:
 
 
 async def _events_v3(graph: Any, given: Any, config: Any, **options: Any) -> AsyncIterator[Any]:
-    async with contextlib.aclosing(await graph.astream_events(given, config, version="v3", **options)) as run:
+    async with await graph.astream_events(given, config, version="v3", **options) as run:
         async for event in run:
             yield event
 
