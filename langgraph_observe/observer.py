@@ -298,7 +298,7 @@ def _from_environment() -> Iterator[Sink]:
     """A backend that cannot be had is named in one warning, and the others go on without it."""
     if _off("LANGGRAPH_OBSERVE_ENABLED"):
         return
-    for make in (_store, _langfuse, _spans, _metrics, _lines):
+    for make in (_store, _langfuse, _spans, _metrics, _meters, _lines):
         try:
             if (sink := make()) is not None:
                 yield sink
@@ -336,6 +336,12 @@ def _metrics() -> Sink:
     from langgraph_observe.sinks.prometheus import Metrics
 
     return Metrics()
+
+
+def _meters() -> Sink:
+    from langgraph_observe.sinks.meter import Meters
+
+    return Meters()
 
 
 def _lines() -> Sink:
