@@ -33,6 +33,8 @@ SINKS = {
     "store": {"deferred"},
     "prometheus": {"deferred"},
     "log": {"deferred"},
+    "meter": {"deferred", "gen_ai", "measures"},
+    "measures": {"gen_ai"},
     "otel": {"deferred", "content", "gen_ai", "ids", "otlp"},
     "langfuse": {"deferred", "gen_ai", "observation", "ingestion", "otel", "otlp"},
     # what sinks are made of: vocabularies and transports

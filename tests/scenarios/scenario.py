@@ -60,6 +60,8 @@ class Scenario:
     moves: tuple[Move, ...] = (Move(),)
     parallel: bool = False
     """Siblings may start, and chunks may come, in any order."""
+    racing: frozenset[str] = frozenset()
+    """Ways in which chunks alone may come in any order, without us too."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Ways in which it cannot be played, each with the reason."""
     differs: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Scenario:
     also: Callable[[Sequence[Record]], object] = lambda records: None
     """Asserts what a tree does not show: of notes, payloads, metadata. It is given the records of all sessions."""
     same: Callable[[str], str] = str
-    """Applied to what the caller sees before it is compared: takes out what differs between two calls without us, too."""
+    """Applied to what the caller sees before it is compared: takes out what differs between two calls without us, too; a whole line by returning ''."""
 
     def tree_in(self, way: str) -> str:
         """What must be recorded if it is called this way."""
