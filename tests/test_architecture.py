@@ -36,11 +36,12 @@ SINKS = {
     "meter": {"deferred", "gen_ai", "measures"},
     "measures": {"gen_ai"},
     "otel": {"deferred", "content", "gen_ai", "ids", "otlp"},
-    "langfuse": {"deferred", "gen_ai", "observation", "ingestion", "otel", "otlp"},
+    "langfuse": {"deferred", "gen_ai", "observation", "ingestion", "langfuse_sdk", "otel", "otlp"},
     # what sinks are made of: vocabularies and transports
     "gen_ai": set(),
     "content": {"gen_ai"},
     "observation": {"gen_ai", "content"},
+    "langfuse_sdk": {"gen_ai"},
     "ids": {"gen_ai"},
     "otlp": set(),
     "ingestion": {"otlp"},

@@ -192,11 +192,15 @@ def _route(run: Run, outputs: Any) -> None:
         _sent(sender, [to if isinstance(to, Send) else ends.get(to, to) for to in _each(outputs)])
 
 
+NAMELESS: Final = {"RunnableCallable": "condition"}
+"""The name of a run whose function is a lambda → the one under which LangGraph keeps such a branch."""
+
+
 def branch_of(run: Run, name: str) -> Any:
     """The conditional edge whose function this run would be, by its name, of the node that it is told to be inside of."""
     above, builder = run.parent, getattr(run.home.pregel, "builder", None) if run.home else None
     node = None if above is None else above.node if above.kind == "node" else START if above.entry else None
-    return getattr(builder, "branches", {}).get(node, {}).get(name)
+    return getattr(builder, "branches", {}).get(node, {}).get(NAMELESS.get(name, name))
 
 
 def handed_over(run: Run, error: BaseException) -> None:

@@ -138,10 +138,11 @@ class CallbackHandler(GraphCallbackHandler):
             run.falls_back = caller.tries(starter)
             if run.parent is not None and (prompt := naming.prompt_of(told)) is not None:
                 run.parent.prompt = prompt
-            told_later = "defers_inputs" in kwargs
-            self.tracker.start(
-                run, "chain", name, self.options, tags, told, input=None if told_later else self._kept.whole(run, inputs)
-            )
+            if graph.branch_of(run, name) is not None:
+                name, taken = graph.NAMELESS.get(name, name), self._kept.state(run, inputs, None)
+            else:
+                taken = None if "defers_inputs" in kwargs else self._kept.whole(run, inputs)
+            self.tracker.start(run, "chain", name, self.options, tags, told, input=taken)
 
     def _graph(
         self, run: Run, name: str, inputs: Any, tags: Sequence[str] | None, told: Mapping[str, Any],

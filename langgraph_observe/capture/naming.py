@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "langgraph_checkpoint_ns"
 HIDDEN: Final = "langsmith:hidden"
-_FRAMEWORK_TAGS: Final = ("graph:step:", "seq:step:", "map:key:", "retry:attempt:", "condition:", "branch:", "langsmith:")
+_RETRY: Final = "retry:attempt:"
+_FRAMEWORK_TAGS: Final = ("graph:step:", "seq:step:", "map:key:", _RETRY, "condition:", "branch:", "langsmith:")
 INTERNAL: Final = frozenset(
     {
         "thread_id",
@@ -107,6 +108,14 @@ def name_of(serialized: Mapping[str, Any] | None, given: object, fallback: str) 
         if isinstance(name, str) and name:
             return text(name)
     return fallback
+
+
+def attempt(tags: object) -> int:
+    """Which try of `with_retry` this is: LangChain says so in a tag, from the second on."""
+    several = tags if isinstance(tags, (list, tuple, set, frozenset)) else ()
+    told = next((tag for tag in several if isinstance(tag, str) and tag.startswith(_RETRY)), "")
+    number = told.removeprefix(_RETRY)
+    return int(number) if number.isdecimal() else 1
 
 
 def user_tags(tags: object) -> tuple[str, ...]:

@@ -129,7 +129,8 @@ class Tracker:
                 id=run.id, parent_id=parent_id, root_id=run.root.id, trace_id=run.trace_id, span_id=run.span_id, parent_span_id=parent_span_id,
                 kind=kind, name=name, at_ns=run.wall_ns + run.started_ns, graph=run.graph, node=run.node, agent=run.agent, step=run.step,
                 checkpoint_ns=run.checkpoint_ns, thread_id=run.thread_id, session_id=run.session_id, user_id=run.user_id,
-                trace_name=run.trace_name, tags=run.tags, labels=run.labels, metadata=run.metadata, **own,
+                trace_name=run.trace_name, tags=run.tags, labels=run.labels, metadata=run.metadata,
+                **{"attempt": naming.attempt(tags), **own},
             )
         )  # fmt: skip
         if not isinstance(record, Started):

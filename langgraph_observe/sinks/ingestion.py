@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import httpx
@@ -21,7 +22,7 @@ from langgraph_observe.payloads import encode
 from langgraph_observe.sinks.otlp import REQUEST, requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -74,7 +75,7 @@ class Ingestion(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans, in requests of a bounded size. FAILURE if any was lost."""
         before = self.lost
-        for part, body in requests(spans, self._limit):
+        for part, body in chain.from_iterable(requests(some, self._limit) for some in _weighed(spans, self._limit)):
             if body is None:
                 self.lose(len(part), "a span cannot be encoded")
             elif len(body) > self._limit:
@@ -157,6 +158,19 @@ class Ingestion(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature; nothing is kept here
         """Nothing is kept here."""
         return True
+
+
+def _weighed(spans: Sequence[ReadableSpan], limit: int) -> Iterator[Sequence[ReadableSpan]]:
+    """Spans in parts of about `limit` characters, so that hardly any is encoded, the dear part, only to be found too much."""
+    start = total = 0
+    for position, span in enumerate(spans):
+        size = sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
+        if total + size > limit and position > start:
+            yield spans[start:position]
+            start, total = position, 0
+        total += size
+    if start < len(spans):
+        yield spans[start:]
 
 
 def _refusal(answer: httpx.Response) -> _Refusal | None:

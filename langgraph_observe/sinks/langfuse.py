@@ -25,9 +25,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
-from langgraph_observe.sinks import gen_ai, observation
+from langgraph_observe.sinks import gen_ai, langfuse_sdk, observation
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ingestion import Ingestion
+from langgraph_observe.sinks.langfuse_sdk import NOTHING, Around, calls, others
 from langgraph_observe.sinks.otlp import REQUEST
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ if TYPE_CHECKING:
     from langgraph_observe.records import Record
     from langgraph_observe.sinks.gen_ai import Attributes
 
+__all__ = ["Traces", "others"]
+
 log: Final = logging.getLogger("langgraph_observe")
 CLOUD: Final = "https://cloud.langfuse.com"
 INTERVAL: Final = 1.0
 """Seconds that a record may wait for company: a request a second."""
+REMEDY: Final = "Langfuse(should_export_span=langgraph_observe.sinks.langfuse.others)"
 
 
 class Traces:
@@ -64,6 +68,7 @@ class Traces:
     ) -> None:
         """What is not given is as the `LANGFUSE_*` variables say; `timeout` is seconds for one request, retries included.
 
+        A server that names a time to come back, of a rate limit, is given that too, up to a minute.
         A `span_exporter` takes the spans in place of Langfuse's endpoint. Raises ValueError naming the keys that are missing,
         and for a base URL without a scheme or a host.
         """
@@ -76,6 +81,7 @@ class Traces:
             missing = " and ".join(name for name, value in keys.items() if not value)
             message = f"Langfuse needs {missing}"
             raise ValueError(message)
+        self._public_key = public
         self._ingestion = Ingestion(
             base_url=_addressed(base_url or _variable("BASE_URL") or _variable("HOST") or CLOUD),
             public_key=public,
@@ -93,27 +99,35 @@ class Traces:
             }
         )
         self._resource = Resource.create()
-        self._nested: set[str] = set()
-        self._deferred: Deferred[tuple[Record, bool]] = Deferred(self, name="langfuse.Traces", interval=INTERVAL)
+        self._around: dict[str, Around] = {}
+        self._warned = False
+        self._deferred: Deferred[tuple[Record, Around]] = Deferred(self, name="langfuse.Traces", interval=INTERVAL)
         at_exit(self.close)
 
     def __call__(self, record: Record) -> None:
-        """Hand a record to the thread. Of a root that begins, remember whether Langfuse will have its parent."""
-        if isinstance(record, Started):
-            if record.kind == "model":
-                _calls.add(record.span_id)
-            if record.parent_id is None and _from_langfuse(record):
-                self._nested.add(record.span_id)
-            return
-        root = False
-        if isinstance(record, Finished) and record.run.parent_id is None:
-            root = record.run.span_id not in self._nested
-            self._nested.discard(record.run.span_id)
-        self._deferred((record, root))
+        """Hand a record to the thread, with what its root found around it."""
+        match record:
+            case Started():
+                self._begin(record)
+            case Finished(run=run) | Noted(run=run):
+                self._deferred((record, self._around.get(run.root_id, NOTHING)))
+                if run.parent_id is None and isinstance(record, Finished):
+                    self._around.pop(run.root_id, None)
+            case Scored():
+                self._deferred((record, NOTHING))
 
-    def write(self, batch: Sequence[tuple[Record, bool]]) -> None:
-        """Send a batch: records, each with whether it is the root of what Langfuse will see. On Deferred's thread."""
-        told = [self._told(record, root=root) for record, root in batch]
+    def _begin(self, run: Started) -> None:
+        if run.kind == "model":
+            calls.add(run.span_id)
+        if run.parent_id is None and (found := langfuse_sdk.around(run, self._public_key)) != NOTHING:
+            self._around[run.root_id] = found
+
+    def write(self, batch: Sequence[tuple[Record, Around]]) -> None:
+        """Send a batch: records, each with what is around its root. On Deferred's thread."""
+        if not self._warned and langfuse_sdk.sends_ours(self._public_key):
+            self._warned = True
+            log.warning("Langfuse's SDK sends spans of model calls, and of otel.Spans, a second time: %s stops that", REMEDY)
+        told = [self._told(record, around) for record, around in batch]
         spans = [one for one in told if isinstance(one, ReadableSpan)]
         scores = [one for one in told if isinstance(one, dict)]
         token = otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))  # our own requests are not to be traced
@@ -143,13 +157,13 @@ class Traces:
         """Deferred's counts, and what was `lost` because the server did not take it."""
         return self._deferred.health() | {"lost": self._ingestion.lost}
 
-    def _told(self, record: Record, *, root: bool) -> ReadableSpan | dict[str, object] | None:
+    def _told(self, record: Record, around: Around) -> ReadableSpan | dict[str, object] | None:
         try:
             match record:
                 case Finished():
-                    return self._run(record, root=root)
+                    return self._run(record, around)
                 case Noted(kind=kind) if kind in observation.EVENTS:
-                    return self._event(record)
+                    return self._event(record, around)
                 case Scored(value=float(value)) if not math.isfinite(value):
                     self._ingestion.lose(1, "a score is no finite number")
                 case Scored():
@@ -158,23 +172,35 @@ class Traces:
             self._ingestion.lose(1, f"a record could not be told ({type(error).__name__})")
         return None
 
-    def _run(self, record: Finished, *, root: bool) -> ReadableSpan:
+    def _run(self, record: Finished, around: Around) -> ReadableSpan:
         run = record.run
         failed = record.outcome == "error"
+        root = run.parent_id is None and not around.nested
         return self._readable(
             run.name,
             (run.trace_id, run.span_id, run.parent_span_id),
             (run.at_ns, record.at_ns),
-            observation.attributes(record) | ({"langfuse.internal.is_app_root": True} if root else {}),
+            observation.attributes(record) | self._of_all(run, around) | ({"langfuse.internal.is_app_root": True} if root else {}),
             trace.Status(trace.StatusCode.ERROR, text(observation.status(record))) if failed else trace.Status(),
         )
 
-    def _event(self, record: Noted) -> ReadableSpan:
+    def _of_all(self, run: Started, around: Around) -> Attributes:
+        """What is on every observation. What the call itself says is nearer than what is said around it."""
+        own = {
+            "session.id": run.session_id,
+            "user.id": run.user_id,
+            "langfuse.trace.name": run.trace_name,
+            "langfuse.trace.tags": run.tags,
+        }
+        return self._everywhere | {key: value for key, value in around.said.items() if not own.get(key)}
+
+    def _event(self, record: Noted, around: Around) -> ReadableSpan:
         run = record.run
         told = f"{run.span_id} {record.kind} {record.name} {record.at_ns}"
         own = hashlib.blake2b(text(told).encode(), digest_size=8).hexdigest()  # the same moment, sent again, is the same event
         ids = (run.trace_id, own, run.span_id)
-        return self._readable(record.name or record.kind, ids, (record.at_ns, record.at_ns), observation.noted(record))
+        attributes = observation.noted(record) | self._of_all(run, around)
+        return self._readable(record.name or record.kind, ids, (record.at_ns, record.at_ns), attributes)
 
     def _readable(
         self,
@@ -190,55 +216,12 @@ class Traces:
             context=_context(trace_id, span_id),
             parent=_context(trace_id, parent_id) if parent_id else None,
             resource=self._resource,
-            attributes=attributes | self._everywhere,
+            attributes=attributes,
             status=status or trace.Status(),
             start_time=times[0],
             end_time=times[1],
             instrumentation_scope=InstrumentationScope(gen_ai.SCOPE, gen_ai.VERSION),
         )
-
-
-def others(span: ReadableSpan) -> bool:
-    """For `Langfuse(should_export_span=others)`, in an application that uses the SDK (`@observe`) beside this sink.
-
-    The SDK's processor takes every span with a `gen_ai` attribute from the application's provider. Left out here are those of
-    `otel.Spans`, which would arrive twice, and what a provider's client (Anthropic's traces by itself) or an instrumentation of
-    one tells of a model call that is recorded already: its tokens would be paid for twice.
-    """
-    from langfuse.span_filter import is_default_export_span
-
-    scope = span.instrumentation_scope
-    return (scope is None or scope.name != gen_ai.SCOPE) and is_default_export_span(span) and not _told_twice(span)
-
-
-def _told_twice(span: ReadableSpan) -> bool:
-    """Whether it is a generation inside of a model call of ours. What a user observes in a model of his own is none."""
-    kind = (span.attributes or {}).get("langfuse.observation.type", "generation")
-    return kind == "generation" and span.parent is not None and trace.format_span_id(span.parent.span_id) in _calls
-
-
-class _Recent:
-    """The last few thousand ids. Not those of open calls only: a client whose stream is broken off ends its span later.
-
-    Takes no lock, and may be entered again from within.
-    """
-
-    def __init__(self, most: int = 4096) -> None:
-        self._most = most
-        self._new: set[str] = set()
-        self._old: set[str] = set()
-
-    def add(self, name: str) -> None:
-        if len(self._new) >= self._most:
-            self._new, self._old = set(), self._new
-        self._new.add(name)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._new or name in self._old
-
-
-_calls: Final = _Recent()
-"""Model calls that are sent to Langfuse, of every sink: `others` is a function, not a method, since it is needed before any."""
 
 
 def _variable(name: str) -> str | None:
@@ -256,11 +239,3 @@ def _addressed(base_url: str) -> str:
 
 def _context(trace_id: str, span_id: str) -> trace.SpanContext:
     return trace.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=trace.TraceFlags(1))
-
-
-def _from_langfuse(run: Started) -> bool:
-    """Whether the parent is a span of the Langfuse SDK (`@observe`), which sends it itself: then the run is no root there."""
-    parent = trace.get_current_span()
-    scope = getattr(parent, "instrumentation_scope", None)
-    named = trace.format_span_id(parent.get_span_context().span_id)
-    return getattr(scope, "name", None) == "langfuse-sdk" and named == run.parent_span_id

@@ -55,6 +55,7 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     silent: bool = False
     requests: list[Request] = field(default_factory=list)
+    port: int = 0
 
     def __enter__(self):
         self._over = threading.Event()
@@ -67,23 +68,24 @@ class Server:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
-                server.requests.append(
-                    Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body, self.client_address[1])
-                )
+                request = Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body, self.client_address[1])
+                server.requests.append(request)
                 if server.silent:
                     server._over.wait()
                     self.close_connection = True
                     return
-                self.send_response(server.statuses.pop(0) if server.statuses else server.status)
+                status, answer = (server.statuses.pop(0), b"") if server.statuses else server.answer(request)
+                self.send_response(status)
                 for name, value in server.headers.items():
                     self.send_header(name, value)
-                self.send_header("content-length", "0")
+                self.send_header("content-length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *_):
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -93,6 +95,10 @@ class Server:
         self._over.set()
         self._http.shutdown()
         self._http.server_close()
+
+    def answer(self, request):
+        """Status and body for a request."""
+        return self.status, b""
 
     @property
     def spans(self):
