@@ -27,6 +27,7 @@ from langgraph_observe.records import (
 if TYPE_CHECKING:
     from langgraph_observe.capture.collect import collect_runs
     from langgraph_observe.capture.handler import CallbackHandler
+    from langgraph_observe.everywhere import instrument, uninstrument
     from langgraph_observe.explore import traces
 
 __all__ = [
@@ -47,8 +48,10 @@ __all__ = [
     "Started",
     "Usage",
     "collect_runs",
+    "instrument",
     "observe",
     "traces",
+    "uninstrument",
 ]
 
 
@@ -62,6 +65,10 @@ def __getattr__(name: str) -> object:
         from langgraph_observe.capture.collect import collect_runs
 
         return collect_runs
+    if name in ("instrument", "uninstrument"):
+        from langgraph_observe import everywhere
+
+        return getattr(everywhere, name)
     if name == "traces":
         from langgraph_observe.explore import traces
         from langgraph_observe.observer import flush_all

@@ -1,4 +1,4 @@
-"""The command line: `demo`, `traces`, `show`. Thin: whatever it shows, a notebook can show as well."""
+"""The command line: `demo`, `run`, `traces`, `show`. Thin: whatever it shows, a notebook can show as well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from langgraph_observe.sinks.store.schema import StoreError, configured_path
 
@@ -43,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--langfuse", action="store_true", help="send the traces to Langfuse too, keys from the environment")
     demo.add_argument("--store", metavar="PATH", help="keep the traces in this file")
     demo.set_defaults(command=_demo)
+    run = commands.add_parser("run", help="run a program as python would, and record every chain, model and graph in it")
+    run.add_argument("-m", dest="module", action="store_true", help="it is a module")
+    run.add_argument("program", metavar="PROGRAM", help="a script; with -m, a module")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the program's own")
+    run.set_defaults(command=_run)
     listing = commands.add_parser("traces", help="list the last traces")
     listing.add_argument("--store", metavar="PATH", help="read this file")
     listing.set_defaults(command=_traces)
@@ -73,6 +79,14 @@ def _demo(options: argparse.Namespace) -> int:
     stored = _print_place(store)
     _print_delivery(health, delivered=delivered)
     return 0 if stored or options.store is None else 1
+
+
+def _run(options: argparse.Namespace) -> NoReturn:
+    """Become `python PROGRAM …`. Arguments, `__main__`, tracebacks, exit codes and signals are python's own business."""
+    places = str(Path(__file__).parent / "startup"), os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    module = ["-m"] if options.module else []
+    os.execv(sys.executable, [sys.executable, *module, options.program, *options.arguments])  # noqa: S606 - what was asked for
 
 
 def _store(asked: str | None) -> Store | str:

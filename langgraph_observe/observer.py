@@ -54,9 +54,13 @@ class Options(TypedDict, total=False):
     payloads: Literal["delta", "full", "none"]
     """How much of a node's and a graph's input is kept. `delta`, the default: what is new since the state was last shown.
     A model's input is always whole, but with `none`."""
+    baggage: Literal["read", "write", "both", "none"]
+    """Session and user as OpenTelemetry's baggage (`session.id`, `user.id`): taken from the caller's, where the config says
+    nothing; put on every request that is made in the run. `none`, the default: neither, since baggage goes to anybody who is
+    asked, and comes from anybody who asks."""
 
 
-_POLICIES: Final = ("delta", "full", "none")
+_CHOICES: Final = {"payloads": ("delta", "full", "none"), "baggage": ("read", "write", "both", "none")}
 
 
 def checked(options: Mapping[str, Any]) -> Options:
@@ -65,9 +69,10 @@ def checked(options: Mapping[str, Any]) -> Options:
         message = f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}"
         raise TypeError(message)
     out = {key: text(value) if isinstance(value, str) else value for key, value in options.items() if value is not None}
-    if out.get("payloads", "delta") not in _POLICIES:
-        message = f"payloads is one of {', '.join(_POLICIES)}, not {out['payloads']}"
-        raise ValueError(message)
+    for name, choices in _CHOICES.items():
+        if out.get(name, choices[0]) not in choices:
+            message = f"{name} is one of {', '.join(choices)}, not {out[name]}"
+            raise ValueError(message)
     if isinstance(out.get("tags"), str):
         message = "tags is a list of texts, not one text"
         raise TypeError(message)

@@ -9,23 +9,42 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel
-from opentelemetry import trace
+from opentelemetry.baggage import _BAGGAGE_KEY
 from opentelemetry.trace import format_span_id
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from langgraph_observe.payloads import text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 
     from opentelemetry.util.types import Attributes, AttributeValue
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+SESSION: Final = "session.id"
+USER: Final = "user.id"
+CARRIED: Final = ("traceparent", "tracestate")
+"""Keys of a config's metadata: W3C trace context, as a queue's message has it."""
+_INFERENCE: Final = {
+    "opentelemetry.genai.client.inference.context": "opentelemetry.util.genai",
+    "suppress_language_model_instrumentation": "opentelemetry.semconv_ai",
+}
+"""What OpenTelemetry's own instrumentations and OpenLLMetry's look for, and the module without which there is none of them.
+OpenInference looks for nothing of the kind."""
 
 
 class Scope:
     """A run as the context sees it. Small, because a context may keep it long after the run has ended."""
 
-    __slots__ = ("ambient", "around", "outer", "parent", "root", "span")
+    __slots__ = ("ambient", "around", "outer", "parent", "root", "says", "span")
 
     def __init__(self, parent: Scope | None) -> None:
         self.parent = parent
@@ -34,6 +53,8 @@ class Scope:
         """The run's span while it goes on; None before and after."""
         self.around: trace.Span | None = None
         """The user's own span, opened inside the parent, in which the run began: current again when it is over."""
+        self.says: Mapping[str, object] = {}
+        """Of a root: what is put into the baggage of its runs."""
         if parent is None:
             self.outer: trace.Span = trace.get_current_span()
             """Of a root: what was current when it began."""
@@ -49,14 +70,21 @@ class Scope:
             self.outer = self.ambient
         exchange(self.ambient)
 
-    def attach(self, span: trace.Span) -> None:
-        """Make the run current: until it ends, `span` is what the proxy stands for."""
+    def attach(self, span: trace.Span, *, inference: bool = False, says: Mapping[str, object] | None = None) -> None:
+        """Make the run current: until it ends, `span` is what the proxy stands for, and what it `says` is in the baggage.
+
+        While it is the inference of a model, whoever traces that model's own client makes no second span of the same call.
+        """
+        self.says = says or {}
         before = exchange(Current(self))
         self.span = span
         if isinstance(before, Current):
             self.around = before.around(self.root)
         elif before is not self.root.ambient and before.get_span_context().is_valid:
             self.around = before
+        asked = [key for key, module in _INFERENCE.items() if module in sys.modules] if inference and span.is_recording() else []
+        if asked:
+            otel.attach(otel.Context({**otel.get_current(), **dict.fromkeys(asked, Inference(self))}))
 
     def end(self) -> None:
         """The run is over. A root gives the caller its own span back, where the end still runs in its context."""
@@ -70,8 +98,72 @@ def exchange(span: trace.Span) -> trace.Span:
     context = otel.get_current()
     before = trace.get_current_span(context)
     if span is not before:
-        otel.attach(trace.set_span_in_context(span, context))
+        otel.attach(_saying(span, trace.set_span_in_context(span, context)))
     return before
+
+
+def _saying(span: trace.Span, context: otel.Context) -> otel.Context:
+    """The baggage that goes with the span: what the root says in its runs, and nothing of it where the consumer goes on."""
+    said = context.get(_BAGGAGE_KEY)
+    if isinstance(span, Current):
+        says = span.root.says
+        if says and not says.items() <= baggage.get_all(context).items():
+            return otel.set_value(_BAGGAGE_KEY, Baggage(span.root, says, dict(baggage.get_all(context))), context)
+    elif type(said) is Baggage:
+        return otel.set_value(_BAGGAGE_KEY, said.outer, context)
+    return context
+
+
+class Inference:
+    """In the context while a model run of ours goes on, for those who trace the clients of the providers.
+
+    Ended, it says no, because like the current span it is never detached. OpenTelemetry's own ask for an `InferenceData`, of
+    opentelemetry-util-genai, and put what they know of the call into it (`merge`); OpenLLMetry asks for anything that is true.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __bool__(self) -> bool:
+        return self._scope.span is not None
+
+    @property  # type: ignore[misc]  # what `isinstance` asks, so that nothing of theirs need be imported or there
+    def __class__(self) -> Any:
+        module = sys.modules.get("opentelemetry.util.genai.invocation")
+        return getattr(module, "InferenceData", Inference) if self else Inference
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__class__(), name)  # empty, and forgotten: LangChain has told us all of it
+
+
+class Baggage(Mapping[str, object]):
+    """The caller's baggage and, while the run goes on, what it says: like the current span, this is never detached.
+
+    OpenTelemetry asks for a dict, and reads and copies it.
+    """
+
+    def __init__(self, scope: Scope, own: Mapping[str, object], outer: Mapping[str, object]) -> None:
+        self._scope, self._own, self.outer = scope, own, outer
+
+    @property  # type: ignore[misc]  # as above
+    def __class__(self) -> Any:
+        return dict
+
+    def _now(self) -> Mapping[str, object]:
+        return self.outer if self._scope.span is None else {**self.outer, **self._own}
+
+    def __getitem__(self, name: str) -> object:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def copy(self) -> dict[str, object]:
+        """What it is at this moment."""
+        return dict(self._now())
 
 
 class Current(trace.Span):
@@ -224,6 +316,30 @@ def _unheard(chunks: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
 def _leave(span: trace.Span) -> trace.Span:
     """`exchange` where nobody asks for the current span."""
     return span
+
+
+def sender(metadata: Mapping[str, Any]) -> trace.Span | None:
+    """The span whose `traceparent` (and `tracestate`) came with the config: of a message's or a job's sender, elsewhere."""
+    carrier = {key: metadata[key] for key in CARRIED if isinstance(metadata.get(key), str)}
+    if not carrier:
+        return None
+    span = trace.get_current_span(TraceContextTextMapPropagator().extract(carrier, otel.Context()))
+    return span if span.get_span_context().is_valid else None
+
+
+def under(span: trace.Span, call: Callable[[Argument], Result], argument: Argument) -> Result:
+    """Call it where this span is current, so that whoever makes a child takes its sampling decision and its state over."""
+    token = otel.attach(trace.set_span_in_context(span))
+    try:
+        return call(argument)
+    finally:
+        otel.detach(token)
+
+
+def heard() -> dict[str, str]:
+    """Session and user in the caller's baggage, by OpenTelemetry's names for them."""
+    found = {key: baggage.get_baggage(key) for key in (SESSION, USER)}
+    return {key: text(value) for key, value in found.items() if isinstance(value, str) and value}
 
 
 def carry(trace_id: str, span_id: str, headers: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
+from langgraph_observe.capture.context import CARRIED
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Link
 
@@ -34,6 +35,7 @@ _DEFAULT_NAME: Final = "LangGraph"
 _AGENT: Final = "langchain_create_agent"
 _REMEMBERED: Final = "langgraph_observe_traceparent"
 """The key under which a checkpoint's metadata says whose it is: the one word of ours in the agent's own data."""
+_NEAR: Final[Mapping[str, frozenset[str]]] = {"configurable": frozenset({_REMEMBERED}), "metadata": frozenset(CARRIED)}
 _TRACEPARENT: Final = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _UNSEEN: Final = SimpleNamespace(nodes={}, config=None, builder=None)
 
@@ -87,11 +89,12 @@ def remember(run: Run) -> None:
 
 
 def forgotten(config: Any) -> Any:
-    """The config without what `remember` has put there: another server's checkpoints are its own."""
-    given = config.get("configurable") if isinstance(config, dict) else None
-    if not given or _REMEMBERED not in given:
-        return config
-    return {**config, "configurable": {key: given[key] for key in given if key != _REMEMBERED}}
+    """The config without what is of this side only: what `remember` has put there, and whose child the run is here."""
+    for part, own in _NEAR.items():
+        given = config.get(part) if isinstance(config, dict) else None
+        if given and not own.isdisjoint(given):
+            config = {**config, part: {key: given[key] for key in given if key not in own}}
+    return config
 
 
 def resumed_from(run: Run) -> Link | None:

@@ -42,6 +42,8 @@ INTERNAL: Final = frozenset(
         "langfuse_tags",
         "langfuse_trace_name",
         "langfuse_prompt",
+        "traceparent",
+        "tracestate",
         "lc_agent_name",
         "lc_versions",
         "ls_provider",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import deque
 from dataclasses import replace
@@ -17,7 +18,7 @@ from uuid import UUID
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import NodeTimeoutError
 
-from langgraph_observe.capture import caller, naming
+from langgraph_observe.capture import caller, context, naming
 from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
 from langgraph_observe.capture.run import IDS, Ids, Run, key_of
@@ -25,6 +26,8 @@ from langgraph_observe.records import Finished, Link, Noted, Payload, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from opentelemetry.trace import Span
 
     from langgraph_observe.observer import Observer, Options
     from langgraph_observe.records import Kind, Outcome
@@ -113,10 +116,10 @@ class Tracker:
         """Give the run its identity and tell the world. `own` are fields of `Started` that are not inherited."""
         parent = run.parent
         run.kind = kind
-        parent_id, parent_span_id = run.id or None, run.span_id or None
+        parent_id, parent_span_id, sender = run.id or None, run.span_id or None, None
         if parent is None:
-            run.scope = Scope(None)
-            parent_span_id = self._root(run, options, tags, metadata)
+            run.scope, sender = Scope(None), context.sender(metadata)
+            parent_span_id = self._root(run, sender or run.scope.ambient, options, tags, metadata)
         else:
             self._extend(run, parent, tags, metadata)
         run.id, run.span_id = str(UUID(int=run.key)), self._ids.span_id()
@@ -124,7 +127,7 @@ class Tracker:
             self._watch(run)
         if run.dropped:
             return
-        record = self._emit(
+        record = (self._emit if sender is None else functools.partial(context.under, sender, self._emit))(
             Started(
                 id=run.id, parent_id=parent_id, root_id=run.root.id, trace_id=run.trace_id, span_id=run.span_id, parent_span_id=parent_span_id,
                 kind=kind, name=name, at_ns=run.wall_ns + run.started_ns, graph=run.graph, node=run.node, agent=run.agent, step=run.step,
@@ -142,16 +145,21 @@ class Tracker:
             for roots in lists:
                 roots.append(run.seen)
         if self._in_context:
-            self._enter(run, record)
+            self._enter(run, record, options)
         if parent is not None and parent.failed is not None and (parent.falls_back or (kind == "model" and caller.stands_in())):
             failed, error = parent.failed
             self.note(run, "fallback", error, Payload({"failed": failed}))
 
-    def _root(self, run: Run, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> str | None:
-        """What a root says about itself, for its whole tree. Its parent's span id is the caller's current span's."""
+    def _root(
+        self, run: Run, above: Span, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any]
+    ) -> str | None:  # fmt: skip
+        """What a root says about itself, for its whole tree. Its parent's span id is that of its sender or caller."""
+        heard = context.heard() if options.get("baggage") in ("read", "both") else {}
         run.thread_id = naming.given(metadata, "thread_id")
-        run.session_id = naming.given(metadata, "langfuse_session_id", "session_id") or options.get("session_id")
-        run.user_id = naming.given(metadata, "langfuse_user_id", "user_id") or options.get("user_id")
+        run.session_id = (
+            naming.given(metadata, "langfuse_session_id", "session_id") or heard.get(context.SESSION) or options.get("session_id")
+        )
+        run.user_id = naming.given(metadata, "langfuse_user_id", "user_id") or heard.get(context.USER) or options.get("user_id")
         run.trace_name = naming.given(metadata, "langfuse_trace_name") or options.get("trace_name")
         run.tags = tuple(
             dict.fromkeys(
@@ -160,8 +168,8 @@ class Tracker:
         )
         run.labels = options.get("labels", {})
         run.metadata = {**options.get("metadata", {}), **naming.user_metadata(metadata)}
-        caller = run.scope.ambient.get_span_context() if run.scope else None
-        if caller is not None and caller.is_valid:
+        caller = above.get_span_context()
+        if caller.is_valid:
             run.trace_id = f"{caller.trace_id:032x}"
             return f"{caller.span_id:016x}"
         run.trace_id = self._ids.trace_id()
@@ -176,12 +184,14 @@ class Tracker:
         ):
             run.metadata = {**parent.metadata, **naming.user_metadata(metadata)}
 
-    def _enter(self, run: Run, record: Started) -> None:
+    def _enter(self, run: Run, record: Started, options: Options) -> None:
         span = self._span(record)
         if run.scope is None:
             run.scope = Scope(run.parent.scope if run.parent else None)
         if span is not None:
-            run.scope.attach(span)
+            said = {context.SESSION: record.session_id, context.USER: record.user_id} if _writes(run, options) else {}
+            says = {key: value for key, value in said.items() if value is not None}
+            run.scope.attach(span, inference=run.kind == "model", says=says)
 
     def silent(self, run: Run) -> None:
         """Leave the run out of the records: its children hang under its parent."""
@@ -378,6 +388,10 @@ class Tracker:
                 self._abandon(root, "closed")
             if len(self._runs) == before:
                 break
+
+
+def _writes(run: Run, options: Options) -> bool:
+    return run.parent is None and options.get("baggage") in ("write", "both")
 
 
 def _explain(node: Run, fields: dict[str, Any]) -> None:

@@ -19,14 +19,19 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langgraph_observe.capture import context, graph, remote
+from langgraph_observe.capture.hook import everyone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import FrameType
 
     from langgraph_observe.capture.handler import CallbackHandler
 
+    Handlers = Callable[[Any], tuple[CallbackHandler, ...]]
+
 _ATTRIBUTE: Final = "_langgraph_observe_handler"
+_dressed: Final[dict[Any, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
+"""Classes of which every graph is watched: the methods that they were given, and those that they had."""
 
 
 def watched(compiled: Any, handler: CallbackHandler) -> Any:
@@ -43,47 +48,81 @@ def watched(compiled: Any, handler: CallbackHandler) -> Any:
     return seen
 
 
+def dress(base: Any) -> None:
+    """Give every graph of this class, made before or after, what `watched` gives one: the process's handler sees its runs."""
+    if base not in _dressed:
+        body = _methods(base, _everyones)
+        _dressed[base] = body, {name: base.__dict__[name] for name in body}
+        for name, method in body.items():
+            setattr(base, name, method)
+
+
+def undress() -> None:
+    """Give the classes their own methods back. Where somebody has wrapped ours since, they stay and pass each call on."""
+    for base, (body, own) in list(_dressed.items()):
+        if all(base.__dict__[name] is method for name, method in body.items()):
+            del _dressed[base]
+            for name, method in own.items():
+                setattr(base, name, method)
+
+
+def _everyones(seen: Any) -> tuple[CallbackHandler, ...]:
+    return () if _ATTRIBUTE in seen.__dict__ else everyone.handlers()  # the graph's own layer, above, has told them
+
+
+def _own(seen: Any) -> tuple[CallbackHandler, ...]:
+    own: tuple[CallbackHandler, ...] = seen.__dict__[_ATTRIBUTE]
+    others = everyone.handlers()
+    return (*own, *(handler for handler in others if handler not in own)) if others else own
+
+
 @functools.cache
 def _class(base: Any) -> Any:
-    body = (_local if issubclass(base, Pregel) else _remote)(base)
-    for name, method in body.items():
-        functools.update_wrapper(method, getattr(base, name))
+    body = _methods(base, _own) | {"copy": functools.update_wrapper(_copy(base), base.copy)}
     named = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), body | named)
 
 
-def _local(base: Any) -> dict[str, Any]:
+def _methods(base: Any, handlers: Handlers) -> dict[str, Any]:
+    body = (_local if issubclass(base, Pregel) else _remote)(base, handlers)
+    return {name: functools.update_wrapper(method, getattr(base, name)) for name, method in body.items()}
+
+
+def _local(base: Any, handlers: Handlers) -> dict[str, Any]:
+    defaults = base._defaults  # noqa: SLF001 - where a call's cache is chosen, and nothing else is touched
+
     def start(stream: Any, self: Any, input: Any, config: Any, *more: Any, **options: Any) -> Any:  # noqa: A002 - LangGraph's name
-        chunks = stream(self, input, _observed(self, config), *more, **options)
-        return chunks, functools.partial(_refused, self, input, config), _in_context(self)
+        told = handlers(self)
+        chunks = stream(self, input, _observed(told, config), *more, **options)
+        return chunks, functools.partial(_refused, told, self, input, config), _in_context(told)
 
     def _defaults(self: Any, config: Any, **options: Any) -> Any:
-        found = base._defaults(self, config, **options)  # noqa: SLF001 - where a call's cache is chosen, and nothing else is touched
-        return tuple(_Cache(one, self.__dict__[_ATTRIBUTE]) if isinstance(one, BaseCache) else one for one in found)
+        found, told = defaults(self, config, **options), handlers(self)
+        return tuple(_Cache(one, told) if told and isinstance(one, BaseCache) else one for one in found)
 
     return {
         "stream": context.between(functools.partial(start, base.stream)),
         "astream": context.abetween(functools.partial(start, base.astream)),
-        "copy": _copy(base),
         "_defaults": _defaults,
     }
 
 
-def _remote(base: Any) -> dict[str, Any]:
-    def call(self: Any, input: Any, config: Any, headers: Any) -> remote.Call:  # noqa: A002 - as above
-        return remote.Call(self, self.__dict__[_ATTRIBUTE], input, config, headers)
+def _remote(base: Any, handlers: Handlers) -> dict[str, Any]:
+    stream, astream = base.stream, base.astream
+
+    def call(self: Any, input: Any, config: Any, headers: Any) -> tuple[remote.Call, Any, bool]:  # noqa: A002 - as above
+        told = handlers(self)
+        return remote.Call(self, told, input, config, headers), graph.forgotten(config), _in_context(told)
 
     def start(self: Any, input: Any, config: Any, headers: Any = None, **options: Any) -> Any:  # noqa: A002 - as above
-        made, own = call(self, input, config, headers), graph.forgotten(config)
-        chunks = made.stream(lambda headers: base.stream(self, input, own, headers=headers, **options))
-        return chunks, made.fail, _in_context(self)
+        made, own, swap = call(self, input, config, headers)
+        return made.stream(lambda headers: stream(self, input, own, headers=headers, **options)), made.fail, swap
 
     def astart(self: Any, input: Any, config: Any, headers: Any = None, **options: Any) -> Any:  # noqa: A002 - as above
-        made, own = call(self, input, config, headers), graph.forgotten(config)
-        chunks = made.astream(lambda headers: base.astream(self, input, own, headers=headers, **options))
-        return chunks, made.fail, _in_context(self)
+        made, own, swap = call(self, input, config, headers)
+        return made.astream(lambda headers: astream(self, input, own, headers=headers, **options)), made.fail, swap
 
-    return {"stream": context.between(start), "astream": context.abetween(astart), "copy": _copy(base)}
+    return {"stream": context.between(start), "astream": context.abetween(astart)}
 
 
 def _copy(base: Any) -> Any:
@@ -98,29 +137,29 @@ def _copy(base: Any) -> Any:
     return copied
 
 
-def _in_context(seen: Any) -> bool:
-    return any(handler.observer.in_context for handler in seen.__dict__[_ATTRIBUTE])
+def _in_context(told: Iterable[CallbackHandler]) -> bool:
+    return any(handler.observer.in_context for handler in told)
 
 
-def _observed(seen: Any, config: Any) -> Any:
+def _observed(told: Sequence[CallbackHandler], config: Any) -> Any:
     """The config with our handlers in it, but for those that are there, or around us, already.
 
     Whatever is odd about it is for LangGraph to say, in its own words.
     """
     try:
-        return _joined(seen, config)
+        return _joined(told, config) if told else config
     except Exception as error:
-        seen.__dict__[_ATTRIBUTE][-1].observer.failed("capture", error)
+        told[-1].observer.failed("capture", error)
         return config
 
 
-def _joined(seen: Any, config: Any) -> Any:
+def _joined(told: Iterable[CallbackHandler], config: Any) -> Any:
     given = (config or {}).get("callbacks")
     if given is not None and not isinstance(given, (list, BaseCallbackManager)):
         return config  # LangChain refuses it
     present = [*_handlers(given), *_handlers((var_child_runnable_config.get() or {}).get("callbacks"))]
     known = {id(getattr(handler, "observer", None)) for handler in present}
-    new = [handler for handler in seen.__dict__[_ATTRIBUTE] if id(handler.observer) not in known]
+    new = [handler for handler in told if id(handler.observer) not in known]
     if not new:
         return config
     if isinstance(given, BaseCallbackManager):
@@ -136,12 +175,12 @@ def _handlers(callbacks: Any) -> Iterable[Any]:
     return callbacks.inheritable_handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
 
 
-def _refused(seen: Any, inputs: Any, config: Any, error: BaseException) -> None:
+def _refused(told: Iterable[CallbackHandler], seen: Any, inputs: Any, config: Any, error: BaseException) -> None:
     """A call that failed before LangGraph told any handler of it: no thread_id, no steps, a config that is none (trap t41)."""
     if graph.began(seen, error):
         return
     given = config if isinstance(config, dict) else {}
-    for handler in seen.__dict__[_ATTRIBUTE]:
+    for handler in told:
         handler.refused(seen, inputs, given, remote.caller_of(given), error)
 
 

@@ -7,6 +7,8 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry import trace
+
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished
 from langgraph_observe.sinks.deferred import Deferred
@@ -14,7 +16,7 @@ from langgraph_observe.sinks.deferred import Deferred
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langgraph_observe.records import Record, Usage
+    from langgraph_observe.records import Record, Started, Usage
 
 LONGEST: Final = 200
 """Characters of a name or an id in a line."""
@@ -64,7 +66,15 @@ class Lines:
                 level = logging.ERROR if record.outcome == "error" else self._level
                 if self._logger.isEnabledFor(level):
                     ids = {"trace_id": record.run.trace_id, "span_id": record.run.span_id}
-                    self._logger.log(level, line(record), extra=ids)
+                    with trace.use_span(_span(record.run)):  # whoever exports logs by OpenTelemetry takes their trace from there
+                        self._logger.log(level, line(record), extra=ids)
+
+
+def _span(run: Started) -> trace.Span:
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    return trace.NonRecordingSpan(
+        trace.SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=sampled)
+    )
 
 
 def line(end: Finished) -> str:
