@@ -177,6 +177,11 @@ def policy(run: Run, name: str, part: str) -> Callable[[Any], Any] | None:
     return getattr(getattr(node, "trace_policy", None), part, None)
 
 
+def limited(pregel: Any, name: str | None) -> bool:
+    """Whether the node has a limit of time of its own."""
+    return getattr(getattr(pregel, "nodes", {}).get(name), "timeout", None) is not None
+
+
 def route(run: Run, outputs: Any) -> None:
     """Remember where this run sends the graph: a node by its `Command`, a branch function by what it returns.
 

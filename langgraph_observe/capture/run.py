@@ -24,9 +24,9 @@ class Run:
     """An open run: what its end needs, and what its children inherit."""
 
     __slots__ = (
-        "agent", "attempts", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "failed", "falls_back", "first_ns", "frame", "goto", "graph", "held", "home", "id",
+        "agent", "attempts", "blame", "blamed", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "failed", "falls_back", "first_ns", "frame", "goto", "graph", "held", "home", "id",
         "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pregel", "prompt", "record", "root", "scope", "seen",
-        "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "timeout", "trace_id", "trace_name", "user_id", "view",
+        "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
     )  # fmt: skip
 
@@ -113,8 +113,10 @@ class Run:
         self.frame = frame
         self.attempts: dict[str, int] = {}
         self.held: list[tuple[Run, dict[str, Any]]] = []
-        self.timeout: tuple[str, Failure] | None = None
-        """The node whose time limit ended the graph."""
+        self.blame: tuple[str | None, str | None, Failure | None] | None = None
+        """What ended the graph if its own error tells: the node, None for a whole step, the reason, and the failure that is the node's."""
+        self.blamed: str | None = None
+        """Which task of that node it was, once it is known."""
         self.senders: dict[int, list[tuple[Sequence[Any], tuple[str, ...], Link]]] = {}
         """Nodes by step, of the last two: whom they sent tasks to, themselves."""
 

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.errors import NodeTimeoutError
+from langgraph.errors import NodeCancelledError, NodeTimeoutError
 
 from langgraph_observe.capture import caller, context, naming
 from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
+from langgraph_observe.capture.graph import limited
+from langgraph_observe.capture.payload import qualified
 from langgraph_observe.capture.run import IDS, Ids, Run, key_of
-from langgraph_observe.records import Finished, Link, Noted, Payload, Started
+from langgraph_observe.records import Failure, Finished, Link, Noted, Payload, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -288,6 +290,7 @@ class Tracker:
                 _explain(run, fields)
         if graph is run:
             self._settle(run, error)
+            fields["reason"] = reason or (graph.blame[1] if graph.blame else None)
         self._finished(run, fields)
 
     def _leave(self, run: Run, graph: Run) -> None:
@@ -302,8 +305,13 @@ class Tracker:
 
     def _settle(self, graph: Run, error: BaseException | None) -> None:
         """Give the nodes that were cancelled their reason, now that it is known."""
-        if isinstance(error, NodeTimeoutError):
-            graph.timeout = error.node, naming.failure_of(error)
+        match error:
+            case NodeTimeoutError():
+                graph.blame = error.node, "timeout", naming.failure_of(error)
+            case NodeCancelledError():
+                graph.blame = error.node, None, naming.failure_of(error)
+            case TimeoutError() if getattr(graph.pregel, "step_timeout", None) and (graph.failed or ("", ""))[1] != "TimeoutError":
+                graph.blame = None, "timeout", None  # of the step: no node has raised it
         for run, fields in graph.held:
             _explain(run, fields)
             self._finished(run, fields)
@@ -395,11 +403,21 @@ def _writes(run: Run, options: Options) -> bool:
 
 
 def _explain(node: Run, fields: dict[str, Any]) -> None:
-    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48)."""
+    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48).
+
+    In a graph that went on, only the node's own limit of time can have done it: what followed was another try, or its handler.
+    """
     graph = node.home
-    if graph is None or graph.outcome != "error":
+    if graph is None:
         return
-    if graph.timeout is not None and graph.timeout[0] == node.node:
-        fields |= {"outcome": "error", "reason": "timeout", "failure": graph.timeout[1]}
-    else:
-        fields["reason"] = "sibling_failed"
+    name, reason, failure = graph.blame or (None, "sibling_failed", None)
+    if graph.outcome in ("ok", "interrupted") and limited(graph.pregel, node.node):
+        fields |= {"outcome": "error", "reason": "timeout", "failure": Failure(qualified(NodeTimeoutError), "")}
+    elif graph.outcome == "error" and name is not None:
+        if name == node.node and graph.blamed in (None, node.checkpoint_ns):
+            graph.blamed = node.checkpoint_ns  # another task of this node is not to blame: it was cancelled after that
+            fields |= {"outcome": "error", "reason": reason, "failure": failure}
+        else:
+            fields["reason"] = "sibling_failed"
+    elif graph.outcome == "error":
+        fields["reason"] = reason
