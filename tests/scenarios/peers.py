@@ -29,8 +29,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 sys.path[0] = str(Path(__file__).parents[1])
 import conftest  # noqa: E402, F401 - nothing of the machine's own set-up
 from scenarios.calling import WAYS, Way, play, without_ids  # noqa: E402
-from scenarios.test_scenarios import SCENARIOS, _compared, _observed  # noqa: E402
-from scenarios.verdicts import golden, of_gen_ai, of_langfuse, shown, verdicts  # noqa: E402
+from scenarios.test_scenarios import SCENARIOS  # noqa: E402
+from scenarios.verdicts import CLASSES, golden, of_gen_ai, of_langfuse, shown, verdicts  # noqa: E402
 
 from langgraph_observe import Observer  # noqa: E402
 from langgraph_observe.sinks.otel import Spans  # noqa: E402
@@ -50,20 +50,6 @@ PREFERRED = (
     ("ainvoke", "ainvoke, callbacks", "astream values", "astream updates"),
 )
 """Of each the first in which a scenario can be played."""
-CLASSES = {
-    "runs missing": "a graph, agent, node, model, tool, retriever or chain without a span",
-    "runs doubled or invented": "a span of no run; the framework's own count",
-    "wrong parent or broken trace": "below another run; more traces than roots; a parent that is nowhere",
-    "wrong blame": "ERROR on what went well, waits for a human or was stopped",
-    "failure not shown": "no ERROR on what failed",
-    "interrupt shown as plain success": "no word of it",
-    "left open": "a span that never ends",
-    "tokens counted wrong": "the sum of the models' spans",
-    "span left with the caller": "current after the call or between two chunks",
-    "log lines and warnings": "that are not there without it",
-    "agent disturbed": "its caller sees something else",
-    "crashed": "the play broke off",
-}
 
 
 @dataclass
@@ -124,7 +110,15 @@ def official(provider: TracerProvider) -> Iterator[Play]:
 def ours(provider: TracerProvider) -> Iterator[Play]:
     """`observe(graph)`, or the handler for what is no graph."""
     with Observer(Spans(tracer_provider=provider, content="NO_CONTENT")) as observer:
-        yield lambda way, scenario: (_observed(observer, way, scenario), observer.flush())[0]
+
+        def watched(way: Way, scenario: Scenario) -> list[list[str]]:
+            graph = scenario.graph()
+            by_handler = way.by_handler or not hasattr(graph, "stream_mode")
+            seen = play(way, scenario, graph, [observer.handler]) if by_handler else play(way, scenario, observer.watch(graph))
+            observer.flush()
+            return seen
+
+        yield watched
 
 
 def unobserved(way: Way, scenario: Scenario) -> list[list[str]]:
@@ -168,7 +162,8 @@ def played(watched: Play, way: Way, scenario: Scenario) -> Played:
         told.left.update([getattr(span, "name", "a span")] if span.get_span_context().is_valid else [])
 
     def alone() -> None:
-        told.seen = _compared(watched(*looking(way, scenario, note)), scenario)
+        in_any_order = scenario.parallel or way.name in scenario.racing
+        told.seen = [sorted(seen) if in_any_order else seen for seen in watched(*looking(way, scenario, note))]
         note()
 
     with listening(told.heard):
@@ -258,14 +253,11 @@ def by_design(peer: Peer, cells: Cells) -> str:
 def worst_of(each: Sequence[Defects], cells: Cells, count: int) -> Iterator[str]:
     """One line of a shape, for the cell with the most classes of defects, then the most defects."""
     shapes: set[str] = set()
-    for (scenario, way), wrong in sorted(zip(cells, each, strict=True), key=lambda one: _badness(one[1]), reverse=True):
+    order = sorted(range(len(each)), key=lambda at: (len(each[at]), sum(map(len, each[at].values()))), reverse=True)
+    for (scenario, way), wrong in ((cells[at], each[at]) for at in order):
         if wrong and scenario.shape not in shapes and len(shapes) < count:
             shapes.add(scenario.shape)
             yield f"- {scenario.shape} · {scenario.ending} · {way.name}: {'; '.join(_told(*one) for one in wrong.items())}"
-
-
-def _badness(wrong: Defects) -> tuple[int, int]:
-    return len(wrong), sum(map(len, wrong.values()))
 
 
 def _told(name: str, details: Sequence[str]) -> str:
@@ -289,6 +281,7 @@ def main() -> None:
     ways = [(one, next((way for way in some if way not in one.absent), None)) for one in chosen for some in PREFERRED]
     cells = [(one, WAYS[way]) for one, way in ways if way]
     unseen = [played(unobserved, way, one) for one, way in cells]
+    assert not any(one.crashed for one in unseen)
     results = {name: judge(PEERS[name], cells, unseen) for name in names}
     sys.stdout.writelines(f"{line}\n" for line in summary(results, cells, options.worst))
 

@@ -288,6 +288,7 @@ SCENARIOS = [
     *both("branch", "ok", lambda of: routed(last, "two", END, of=of), BRANCH),
     Scenario("branch", "to the end", lambda: routed(last, "two", END), ENDED, moves=(Move({"x": [0]}),)),
     Scenario("branch", "by names of its own", lambda: routed(second, names=NAMES), BRANCH.replace("last", "second")),
+    Scenario("branch", "by a lambda", lambda: routed(lambda _: "two", "two"), BRANCH.replace("last", "condition")),
     *both("branch", "to two at once", lambda of: routed(apart, "two", "three", of=of), BOTH, parallel=True),
     *both("branch at the start", "ok", lambda of: routed(second, of=of, entry=True, names=NAMES), ENTRY),
     Scenario("branch at the start", "to two at once", lambda: routed(apart, "two", "three", entry=True), ENTRIES, parallel=True),

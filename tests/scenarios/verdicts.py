@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     Told = tuple[str, str, Mapping[str, int]]
     """The family, the name and the tokens of a span."""
 
+CLASSES = {
+    "runs missing": "a graph, agent, node, model, tool, retriever or chain without a span",
+    "runs doubled or invented": "a span of no run; the framework's own count",
+    "wrong parent or broken trace": "below another run; more traces than roots; a parent that is nowhere",
+    "wrong blame": "ERROR on what went well, waits for a human or was stopped",
+    "failure not shown": "no ERROR on what failed",
+    "interrupt shown as plain success": "no word of it",
+    "left open": "a span that never ends",
+    "tokens counted wrong": "the sum of the models' spans",
+    "span left with the caller": "current after the call or between two chunks",
+    "log lines and warnings": "that are not there without it",
+    "agent disturbed": "its caller sees something else",
+    "crashed": "the play broke off",
+}
+"""Of defects; the last four are of the play, not of its spans."""
 _LINE = re.compile(r"( *)(\w+) (.+?) (ok|error|interrupted|cancelled|abandoned)\b(.*)")
 _TOKENS = re.compile(r" (\d+)\+(\d+) tokens(?! cached)")
 _OPERATIONS = {
@@ -175,7 +190,8 @@ def _unlike(runs: Sequence[Placed], number: int, spans: Sequence[Placed]) -> Cal
         span, other = spans[place], _inside(spans, place)
         calls_in_order = place if run.parent is None else 0
         unlike = ((inside - other) + (other - inside)).total()
-        return calls_in_order, span.key != run.key, unlike, len([*_of_one(run, span)]), place
+        waits = (run.outcome == "interrupted") != ("interrupt" in span.words)
+        return calls_in_order, span.key != run.key, unlike, len([*_of_one(run, span)]) + waits, place
 
     return distance
 
