@@ -303,7 +303,7 @@ def _from_environment() -> Iterator[Sink]:
     """A backend that cannot be had is named in one warning, and the others go on without it."""
     if _off("LANGGRAPH_OBSERVE_ENABLED"):
         return
-    for make in (_store, _langfuse, _spans, _metrics, _meters, _lines):
+    for make in (_store, _langfuse, _spans, _events, _metrics, _meters, _lines):
         try:
             if (sink := make()) is not None:
                 yield sink
@@ -335,6 +335,12 @@ def _spans() -> Sink:
     from langgraph_observe.sinks import otel
 
     return otel.exporting() if otel.wanted() else otel.Spans()
+
+
+def _events() -> Sink:
+    from langgraph_observe.sinks.events import Events
+
+    return Events()
 
 
 def _metrics() -> Sink:

@@ -69,8 +69,8 @@ def agent_name(pregel: Any, told: Mapping[str, Any], name: str) -> str | None:
 
 
 def continues(inputs: Any) -> bool:
-    """Whether this input may resume an interrupted run: `Command(resume=…)`, or None after a static interrupt."""
-    return inputs is None or _answers(inputs)
+    """Whether this input goes on from where the thread stands: a `Command`, or None after a static interrupt."""
+    return inputs is None or isinstance(inputs, Command)
 
 
 def _answers(inputs: Any) -> bool:
@@ -108,9 +108,12 @@ def resumed_from(run: Run) -> Link | None:
 
 
 def _stopped(loop: Any, seen: Mapping[str, Any]) -> bool:
-    """Whether the graph stands at a static interrupt: one is set, the last step did not fail, and there is something to do."""
-    stops = seen.get("interrupt_before_") or seen.get("interrupt_after_")
-    if not stops or loop._addressed or any(channel == "__error__" for _, channel, _ in loop.checkpoint_pending_writes):  # noqa: SLF001 - time travel
+    """Whether the graph stands where it was stopped: the last step did not fail, and there is something to do."""
+    if (
+        seen.get("input") is not None
+        or loop._addressed
+        or any(channel == "__error__" for _, channel, _ in loop.checkpoint_pending_writes)
+    ):  # noqa: SLF001 - time travel
         return False
     return not {*loop.trigger_to_nodes, "__pregel_tasks"}.isdisjoint(loop.checkpoint.get("updated_channels") or ())
 
@@ -126,6 +129,13 @@ def closed(run: Run) -> tuple[Outcome, str | None] | None:
     if run.task is not None and (run.task.cancelled() or run.task.cancelling()):
         return "cancelled", "task_cancelled"
     return None
+
+
+def stopped(run: Run) -> str | None:
+    """The static interrupt at which a graph inside another one has stopped: it raises what a question raises, and asks nothing."""
+    loop = run.frame.f_locals.get("loop") if run.frame is not None and run.home is run else None
+    status = str(getattr(loop, "status", ""))
+    return status if status.startswith("interrupt_") else None
 
 
 def left(run: Run) -> Any:
@@ -200,15 +210,16 @@ def _route(run: Run, outputs: Any) -> None:
         _sent(sender, [to if isinstance(to, Send) else ends.get(to, to) for to in _each(outputs)])
 
 
-NAMELESS: Final = {"RunnableCallable": "condition"}
-"""The name of a run whose function is a lambda → the one under which LangGraph keeps such a branch."""
+NAMELESS: Final = {"RunnableCallable": "condition", "chain": "condition"}
+"""The name of a run whose function is a lambda, or has none → the one under which LangGraph keeps such a branch."""
 
 
 def branch_of(run: Run, name: str) -> Any:
     """The conditional edge whose function this run would be, by its name, of the node that it is told to be inside of."""
     above, builder = run.parent, getattr(run.home.pregel, "builder", None) if run.home else None
     node = None if above is None else above.node if above.kind == "node" else START if above.entry else None
-    return getattr(builder, "branches", {}).get(node, {}).get(NAMELESS.get(name, name))
+    branches = getattr(builder, "branches", {}).get(node, {})
+    return branches.get(name) or branches.get(NAMELESS.get(name))
 
 
 def handed_over(run: Run, error: BaseException) -> None:

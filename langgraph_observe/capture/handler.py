@@ -210,6 +210,10 @@ class CallbackHandler(GraphCallbackHandler):
         output = None
         if reason == "handoff" and run.parent is None:
             outcome, reason = "error", None  # nobody is above to take it: the caller gets the exception
+        elif reason == "interrupt":
+            reason = run.paused = run.paused or graph.stopped(run) or reason
+        elif reason == "drained" and run.parent is None:
+            self.tracker.pause(run, reason, None)
         if run.paused is not None and outcome == "cancelled":
             outcome, reason = "interrupted", run.paused  # closed by its consumer when it had asked a human (trap t56)
             self.tracker.pause(run, run.paused, None)
@@ -415,7 +419,8 @@ class CallbackHandler(GraphCallbackHandler):
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """The graph waits for a human: LangGraph's normal case, no error."""
         run = self.tracker.get(event.run_id) if event.run_id else None
-        reason = "interrupt" if event.interrupts else event.status
+        static = event.status if event.status.startswith("interrupt_") else None  # else one of a graph inside
+        reason = "interrupt" if event.interrupts else static or (run.paused if run else None) or "interrupt"
         if run is not None and self.tracker.pause(run, reason, event.checkpoint_id):
             asked = [{"id": one.id, "value": one.value} for one in event.interrupts]
             self.tracker.note(run, "interrupt", reason, self._kept.whole(run, asked))

@@ -282,22 +282,24 @@ class Tracker:
             run.scope.end()
         graph = run.home
         if run.kind == "node" and graph is not None:
-            self._leave(run, graph)
+            self._leave(run, graph, reason)
             if reason == "task_cancelled":
                 if graph.outcome is None:
                     graph.held.append((run, fields))  # only the graph will know whether it timed out or a sibling failed
                     return
                 _explain(run, fields)
+        if outcome == "interrupted" and run.kind in ("graph", "agent") and run.parent is not None and run.parent.outcome is None:
+            run.parent.paused = run.parent.paused or reason  # a node, or a tool, in which the graph runs
         if graph is run:
             self._settle(run, error)
             fields["reason"] = reason or (graph.blame[1] if graph.blame else None)
         self._finished(run, fields)
 
-    def _leave(self, run: Run, graph: Run) -> None:
+    def _leave(self, run: Run, graph: Run, reason: str | None) -> None:
         if run.checkpoint_ns is not None and self._nodes.get(run.checkpoint_ns) is run:
             del self._nodes[run.checkpoint_ns]
         if run.outcome == "interrupted":
-            graph.paused = graph.paused or "interrupt"
+            graph.paused = graph.paused or reason or "interrupt"
         if run.step is not None:
             link = Link(run.trace_id, run.span_id, "triggered_by")
             graph.senders.setdefault(run.step, []).append((run.path, run.sends, link))

@@ -1,12 +1,15 @@
-"""What was said, in the shapes of the GenAI conventions, as JSON text of a bounded size. Pure; not on the agent's thread.
+"""What was said, in the shapes of the GenAI conventions, of a bounded size. Pure; not on the agent's thread.
 
 The shapes: gen-ai-input-messages, -output-messages, -tool-definitions and -retrieval-documents .json of
-open-telemetry/semantic-conventions-genai. On spans they are JSON strings, which is what every backend reads today.
+open-telemetry/semantic-conventions-genai. On spans they are JSON strings, which is what every backend reads today; in events
+they are structures.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,20 +18,27 @@ from langgraph_observe.payloads import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langgraph_observe.payloads import Message, Payload
+    from langgraph_observe.payloads import Payload
     from langgraph_observe.records import Finished
 
 MESSAGE: Final = 32_768
 """Characters of JSON that one message may fill."""
 ATTRIBUTE: Final = 131_072
 """Characters of JSON that one attribute may fill: an OTLP request must stay in the megabytes with 512 spans in it."""
+DEEPEST: Final = 8
+"""Containers within containers, in an event: protobuf reads a hundred messages within messages, and a mapping is three."""
 _CUTS: Final = (16_384, 4_096, 1_024, 256, 64)
+_MEDIA: Final = re.compile(
+    r"data:(?P<kind>[\w.+/-]*);base64,(?P<url>[A-Za-z0-9+/=_-]{64,})"
+    r'|(?P<quote>\\*")(?P<key>base64|data)(?P=quote): ?(?P=quote)(?P<alone>[A-Za-z0-9+/=_-]{64,})(?P=quote)'
+)
+"""Binary as text, in JSON and in JSON within it: in a URL, or as LangChain, OpenAI, Anthropic and Google have it."""
 
 Part = dict[str, Any]
 
 
-def attributes(record: Finished) -> dict[str, str]:
-    """What the run was given and what it gave, under the names of its kind."""
+def attributes(record: Finished, limit: int | None = None) -> dict[str, str]:
+    """What the run was given and what it gave, under the names of its kind, each in `limit` characters."""
     taken, given = record.input or record.run.input, record.output
     kind = record.run.kind
     if kind == "agent" and not all(side.messages for side in (taken, given) if side):
@@ -46,7 +56,37 @@ def attributes(record: Finished) -> dict[str, str]:
             made = {"gen_ai.retrieval.query.text": _plain(taken), "gen_ai.retrieval.documents": _shown(given, documents)}
         case _:
             made = _values(taken, given)
-    return {name: text for name, text in made.items() if text is not None}
+    return {name: text if limit is None else _within(text, limit) for name, text in made.items() if text is not None}
+
+
+def _within(text: str, limit: int) -> str:
+    """What was JSON still is."""
+    if len(text) <= limit:
+        return text
+    try:
+        return fit(json.loads(text), limit)
+    except ValueError:
+        return text[:limit]
+
+
+def structures(record: Finished) -> dict[str, Any]:
+    """The messages of a model call, and its tools, as structures that OTLP can hold."""
+    return {name: _shallow(json.loads(text, parse_int=_int64)) for name, text in attributes(record).items()}
+
+
+def _int64(digits: str) -> int | str:
+    return number if -(2**63) <= (number := int(digits)) < 2**63 else digits
+
+
+def _shallow(value: object, room: int = DEEPEST) -> object:
+    """The same, with JSON in the place of what lies too deep."""
+    if not isinstance(value, (dict, list)):
+        return value
+    if not room:
+        return encode(value).decode()
+    if isinstance(value, list):
+        return [_shallow(item, room - 1) for item in value]
+    return {key: _shallow(item, room - 1) for key, item in value.items()}
 
 
 def _values(taken: Payload | None, given: Payload | None) -> dict[str, str | None]:
@@ -67,9 +107,20 @@ def _values(taken: Payload | None, given: Payload | None) -> dict[str, str | Non
 def _shown(payload: Payload | None, convert: Callable[[object], object] | None = None) -> str | None:
     if payload is None:
         return None
-    if convert is None and len(payload.json) <= ATTRIBUTE:
-        return payload.json.decode()
-    return fit(convert(payload.value) if convert else payload.value, ATTRIBUTE)
+    return lean(encode(convert(payload.value)) if convert else payload.json, ATTRIBUTE)
+
+
+def lean(text: bytes, limit: int) -> str:
+    """JSON of at most `limit` characters, in which media are named by their hashes."""
+    whole = _MEDIA.sub(_named, text.decode())
+    return whole if len(whole) <= limit else fit(json.loads(whole), limit)
+
+
+def _named(found: re.Match[str]) -> str:
+    if found["url"]:
+        return f"data:{found['kind']};{_digest(found['url'])}"
+    quote = found["quote"]
+    return f"{quote}{found['key']}{quote}:{quote}{_digest(found['alone'])}{quote}"
 
 
 def _plain(payload: Payload | None) -> str | None:
@@ -78,7 +129,7 @@ def _plain(payload: Payload | None) -> str | None:
     value = payload.value
     if isinstance(value, dict) and len(value) == 1:  # {"query": …}
         (value,) = value.values()
-    return value[:MESSAGE] if isinstance(value, str) else fit(value, MESSAGE)
+    return _MEDIA.sub(_named, value)[:MESSAGE] if isinstance(value, str) else lean(encode(value), MESSAGE)
 
 
 def fit(value: object, limit: int) -> str:
@@ -116,14 +167,35 @@ def conversation(payload: Payload | None, role: str) -> str | None:
     """Messages as a JSON array, each encoded once in its life. What is no message is one of `role`."""
     if payload is None:
         return None
-    found: list[Message] | list[str] = payload.messages or [_text(payload)]
-    return joined([_encoded(item, role) for item in found])
+    found = [one.cached("gen_ai", lambda plain: _bounded(message(plain))) for one in payload.messages]
+    return joined(found or [_bounded(_spoken_by(role, payload))])
 
 
-def _encoded(item: Message | str, role: str) -> str:
-    if isinstance(item, str):
-        return fit({"role": role, "parts": [{"type": "text", "content": item}]}, MESSAGE)
-    return item.cached("gen_ai", lambda plain: fit(message(plain), MESSAGE))
+def _spoken_by(role: str, payload: Payload) -> Part:
+    return {"role": role, "parts": [{"type": "text", "content": _text(payload)}]}
+
+
+def _messages(payload: Payload | None, role: str) -> list[Part]:
+    if payload is None:
+        return []
+    return [message(one.plain) for one in payload.messages] or [_spoken_by(role, payload)]
+
+
+def said(record: Finished) -> tuple[list[Part], list[Part]]:
+    """What a model was told and what it answered, as messages, of any size."""
+    taken, given = _messages(record.input or record.run.input, "user"), _messages(record.output, "assistant")
+    return taken, [_reasoned(one, reason) for one, reason in zip_longest(given, record.finish_reasons[: len(given)])]
+
+
+def _reasoned(made: Part, reason: str | None) -> Part:
+    return made | ({"finish_reason": reason} if reason else {})
+
+
+def _bounded(made: Part) -> str:
+    """A message in its room. One of too many parts to be shortened has a single one, that says so."""
+    if (text := lean(encode(made), MESSAGE)).startswith("{"):
+        return text
+    return fit(made | {"parts": [{"type": "text", "content": json.loads(text)}]}, MESSAGE)
 
 
 def joined(texts: Sequence[str], limit: int = ATTRIBUTE) -> str:
@@ -145,10 +217,8 @@ def answers(payload: Payload | None, reasons: Sequence[str]) -> str | None:
     """One output message per choice, with its finish reason (deprecated since v1.41, required there)."""
     if payload is None:
         return None
-    found = [message(m.plain) for m in payload.messages]
-    found = found or [{"role": "assistant", "parts": [{"type": "text", "content": _text(payload)}]}]
-    pairs = zip_longest(found, reasons[: len(found)])
-    return joined([fit(said | ({"finish_reason": reason} if reason else {}), MESSAGE) for said, reason in pairs])
+    found = _messages(payload, "assistant")
+    return joined([_bounded(_reasoned(one, reason)) for one, reason in zip_longest(found, reasons[: len(found)])])
 
 
 def _text(payload: Payload) -> str:
@@ -243,8 +313,11 @@ def _linked(modality: str, url: str, mime: object) -> Part:
 
 def _blob(modality: str, data: str, mime: object) -> Part:
     """Binary is named by its hash: equal images are seen to be equal, and no span grows by megabytes."""
-    digest = hashlib.sha256(data.encode()).hexdigest()
-    return {"type": "blob", "modality": modality, "mime_type": _word(mime), "content": f"sha256:{digest}"}
+    return {"type": "blob", "modality": modality, "mime_type": _word(mime), "content": _digest(data)}
+
+
+def _digest(data: str) -> str:
+    return f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
 
 
 def result(value: object) -> object:

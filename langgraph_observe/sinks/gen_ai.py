@@ -7,8 +7,9 @@ under `langgraph.*`, what this package adds under `langgraph_observe.*`; nothing
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
@@ -18,13 +19,28 @@ from langgraph_observe.payloads import text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from langgraph_observe.records import Finished, Started
+    from langgraph_observe.records import Failure, Finished, Started
 
 SCOPE: Final = "langgraph_observe"
 VERSION: Final = version("langgraph-observe")
 
 Value: TypeAlias = str | bool | int | float | list[str]
 Attributes: TypeAlias = dict[str, Value]
+Era: TypeAlias = Literal["released", "latest"]
+Names: TypeAlias = Literal["released", "latest", "both"]
+
+NAMES: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
+ERAS: Final[Mapping[Names, frozenset[Era]]] = {
+    "released": frozenset({"released"}),
+    "latest": frozenset({"latest"}),
+    "both": frozenset({"released", "latest"}),
+}
+RENAMED: Final[Mapping[str, Era]] = {
+    "gen_ai.usage.cache_creation.input_tokens": "released",
+    "gen_ai.usage.cache_write.input_tokens": "latest",
+}
+"""Attributes that v1.41, the last release, and the conventions of today call by different names. What only the newer have
+replaces nothing, and is told either way."""
 
 OPERATIONS: Final = {
     "graph": "invoke_workflow",
@@ -60,6 +76,23 @@ _DEFAULT_NAMES: Final = frozenset({"LangGraph", "StateGraph", "CompiledStateGrap
 
 _CANCELLED: Final = {"task_cancelled": "asyncio.exceptions.CancelledError"}
 _PORTS: Final = {"https": 443, "http": 80}
+
+
+def names() -> Names:
+    """What OTEL_SEMCONV_STABILITY_OPT_IN, a list with commas, says of gen_ai."""
+    said = {word.strip() for word in os.environ.get(NAMES, "").split(",")}
+    if "gen_ai_latest_experimental/dup" in said:
+        return "both"
+    return "latest" if "gen_ai_latest_experimental" in said else "released"
+
+
+def eras(chosen: Names | None) -> frozenset[Era]:
+    """Of what was chosen or else of the environment. Raises ValueError for what is no choice."""
+    chosen = chosen or names()
+    if chosen not in ERAS:
+        message = f"names is one of {', '.join(ERAS)}, not {chosen}"
+        raise ValueError(message)
+    return ERAS[chosen]
 
 
 def known(attributes: Mapping[str, Value | None]) -> Attributes:
@@ -130,14 +163,14 @@ def begun(run: Started) -> Attributes:
     host, port = server(run.base_url)
     return known(
         {
-            "gen_ai.operation.name": operation(run),
-            "gen_ai.provider.name": provider(run),
-            "gen_ai.request.model": run.model if run.kind == "model" else None,
-            "gen_ai.agent.name": subject(run) if run.kind == "agent" or run.remote else run.agent,
-            "gen_ai.tool.name": run.name if run.kind == "tool" else None,
-            "gen_ai.tool.type": "function" if run.kind == "tool" else None,
             "server.address": host,
             "server.port": port,
+            "gen_ai.tool.type": "function" if run.kind == "tool" else None,
+            "gen_ai.agent.name": subject(run) if run.kind == "agent" or run.remote else run.agent,
+            "gen_ai.request.model": run.model if run.kind == "model" else None,
+            "gen_ai.tool.name": run.name if run.kind == "tool" else None,
+            "gen_ai.provider.name": provider(run),
+            "gen_ai.operation.name": operation(run),
         }
     )
 
@@ -153,24 +186,23 @@ def server(base_url: str | None) -> tuple[str | None, int | None]:
         return None, None
 
 
-def ended(record: Finished) -> Attributes:
-    """All attributes but content. Reads the usage: not on the agent's thread."""
+def ended(record: Finished, told: frozenset[Era] = ERAS["both"]) -> Attributes:
+    """All attributes but content. Reads the usage: not on the agent's thread.
+
+    The least important first: where there is room for a few only, the SDK keeps those that were set last.
+    """
     run = record.run
-    return (
-        begun(run)
-        | known(
-            {
-                "gen_ai.conversation.id": run.thread_id or run.session_id,
-                "error.type": error_type(record),
-                "langgraph_observe.outcome": record.outcome if record.outcome != "ok" else None,
-                "langgraph_observe.end_reason": record.reason,
-                "langgraph.interrupted": True if record.outcome == "interrupted" else None,
-                "langgraph.command.goto": list(record.goto),
-                "langgraph.checkpoint_ns": run.checkpoint_ns,
-            }
-        )
-        | known(_OF_KIND.get(run.kind, _nothing)(record))
-    )
+    ours: dict[str, Value | None] = {
+        "langgraph.command.goto": list(record.goto),
+        "langgraph.checkpoint_ns": run.checkpoint_ns,
+        "langgraph.interrupted": True if record.outcome == "interrupted" else None,
+        "langgraph_observe.outcome": record.outcome if record.outcome != "ok" else None,
+        "langgraph_observe.end_reason": record.reason,
+    }
+    theirs: dict[str, Value | None] = {"gen_ai.conversation.id": run.thread_id or run.session_id}
+    required = begun(run) | known({"error.type": error_type(record)})
+    made = known(ours | _OF_KIND.get(run.kind, _nothing)(record) | theirs) | required
+    return {name: value for name, value in made.items() if RENAMED.get(name) is None or RENAMED[name] in told}
 
 
 def _nothing(_: Finished) -> dict[str, Value | None]:
@@ -235,10 +267,7 @@ _OF_KIND: Final[Mapping[str, Callable[[Finished], dict[str, Value | None]]]] = {
 
 
 def _usage(record: Finished) -> dict[str, Value | None]:
-    """Totals, and parts of them. An answer from LangChain's cache consumed nothing: its tokens are those of another call.
-
-    Cache writes go under both names: v1.41's, which is what every backend reads today, and the one that replaced it.
-    """
+    """Totals, and parts of them. An answer from LangChain's cache consumed nothing: its tokens are those of another call."""
     if (usage := record.usage) is None:
         return {}
     cost: dict[str, Value | None] = {"langgraph.cost": float(usage.cost) if usage.cost is not None else None}
@@ -272,6 +301,14 @@ def error_type(record: Finished) -> str | None:
             return failure
         case _:
             return None
+
+
+def exception(failure: Failure, *, shown: bool) -> Attributes:
+    """`exception.*`. Its message and its stack are shown where content is: they may quote a prompt."""
+    told: dict[str, Value | None] = {"exception.type": failure.type}
+    if shown:
+        told |= {"exception.message": failure.message or None, "exception.stacktrace": failure.stack}
+    return known(told)
 
 
 def _int(value: object) -> int | None:

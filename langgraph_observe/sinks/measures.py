@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from langgraph_observe.records import Finished, Started
-    from langgraph_observe.sinks.gen_ai import Attributes
+    from langgraph_observe.sinks.gen_ai import Attributes, Era
 
-Era: TypeAlias = Literal["released", "latest"]
 Measure: TypeAlias = tuple[str, float, "Attributes"]
 """Instrument, value, attributes."""
 

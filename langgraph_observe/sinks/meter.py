@@ -5,10 +5,9 @@ The agent's thread queues records; the SDK, whose instruments take locks, is met
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry import context as otel
 from opentelemetry import metrics, trace
@@ -22,21 +21,10 @@ from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.measures import ACTIVE, CALLS, INSTRUMENTS, RETRIES, active, calls, measures, retried
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langgraph_observe.records import Record
-    from langgraph_observe.sinks.measures import Era
 
     Item: TypeAlias = tuple[Started | Finished | Noted, "_Open | None"]
     """A record and what is kept of its run; None if its beginning was not seen."""
-
-SWITCH: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
-Names: TypeAlias = Literal["released", "latest", "both"]
-ERAS: Final[Mapping[Names, frozenset[Era]]] = {
-    "released": frozenset({"released"}),
-    "latest": frozenset({"latest"}),
-    "both": frozenset({"released", "latest"}),
-}
 
 
 @dataclass(slots=True)
@@ -62,17 +50,13 @@ class Meters:
 
     payloads: Final = False
 
-    def __init__(self, *, meter_provider: metrics.MeterProvider | None = None, names: Names | None = None) -> None:
+    def __init__(self, *, meter_provider: metrics.MeterProvider | None = None, names: gen_ai.Names | None = None) -> None:
         """Without a provider, the global one at each record; while there is none, nothing is kept.
 
         `names` of metrics that the conventions have renamed: `released`, `latest` or `both`. Defaults to what
         OTEL_SEMCONV_STABILITY_OPT_IN asks for, and that to `released`. Raises ValueError for anything else.
         """
-        names = names or _switch()
-        if names not in ERAS:
-            message = f"names is one of {', '.join(ERAS)}, not {names}"
-            raise ValueError(message)
-        self._eras = ERAS[names]
+        self._eras = gen_ai.eras(names)
         self._given = meter_provider
         self._open: dict[str, _Open] = {}
         self._seen: metrics.MeterProvider | None = None
@@ -185,14 +169,6 @@ class Meters:
             create = getattr(self._meter, f"create_{one.kind}")
             self._made[name] = create(name, unit=one.unit, description=one.description, **advice)
         return self._made[name]
-
-
-def _switch() -> Names:
-    """What OTEL_SEMCONV_STABILITY_OPT_IN, a list with commas, says of gen_ai."""
-    said = {word.strip() for word in os.environ.get(SWITCH, "").split(",")}
-    if "gen_ai_latest_experimental/dup" in said:
-        return "both"
-    return "latest" if "gen_ai_latest_experimental" in said else "released"
 
 
 def _suppressed() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -13,32 +13,22 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Started
+from langgraph_observe.sinks import completion, gen_ai
 from langgraph_observe.sinks import content as said
-from langgraph_observe.sinks import gen_ai
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, tracer_of
 from langgraph_observe.sinks.otlp import Bounded, within
+from langgraph_observe.sinks.shown import Shown, exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from langgraph_observe.records import Link, Record
+    from langgraph_observe.sinks.shown import Mode
 
 log: Final = logging.getLogger("langgraph_observe")
-SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 DESCRIPTION: Final = 200
 """Characters of a status description."""
-
-Content: TypeAlias = Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"]
-_CONTENT: Final[Mapping[str, Content]] = {
-    "NO_CONTENT": "NO_CONTENT",
-    "SPAN_ONLY": "SPAN_ONLY",
-    "EVENT_ONLY": "EVENT_ONLY",
-    "SPAN_AND_EVENT": "SPAN_AND_EVENT",
-    "TRUE": "SPAN_ONLY",  # what the switch was before it had four values
-    "FALSE": "NO_CONTENT",
-    "": "NO_CONTENT",
-}
 
 
 class _Open(NamedTuple):
@@ -69,22 +59,28 @@ class Spans:
         self,
         *,
         tracer_provider: trace.TracerProvider | None = None,
-        content: Content | None = None,
+        content: Mode | None = None,
+        names: gen_ai.Names | None = None,
         node_spans: bool = True,
+        exception_events: bool | None = None,
         on_close: Callable[[], object] | None = None,
         health: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Without a provider, the global one at each root. `content` defaults to the environment's switch, and that to none.
 
+        `names` of attributes that the conventions have renamed: `released`, `latest` or `both`; defaults to what
+        OTEL_SEMCONV_STABILITY_OPT_IN asks for, and that to `released`. Raises ValueError where either is anything else.
         Without `node_spans` (their operation is a proposal still) what runs in a node hangs under the node's parent.
+        `exception_events`, which the conventions give up for log records, are made unless
+        OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN is `logs`.
         `on_close` and `health` belong to a provider of this sink's own: see `exporting`.
         """
         self._given = tracer_provider
-        chosen = content or _switch()
-        if chosen == "EVENT_ONLY":
-            log.warning("content EVENT_ONLY: no events are made yet, and nothing is put on spans")
-        self._content = chosen in {"SPAN_ONLY", "SPAN_AND_EVENT"}
+        self._shown = Shown("span", content)
+        self._eras = gen_ai.eras(names)
+        self._completed = completion.hook()
         self._node_spans = node_spans
+        self._exception_events = "span" in exceptions() if exception_events is None else exception_events
         self._on_close, self._health = on_close, health
         self._open: dict[str, _Open] = {}
         self._tracer: tuple[trace.TracerProvider, trace.Tracer] | None = None
@@ -194,35 +190,43 @@ class Spans:
 
     def _note(self, record: Noted, span: trace.Span) -> None:
         event = f"langgraph.{record.kind}"
-        payload = record.payload if self._content else None
-        shown = said.fit(payload.value, said.MESSAGE) if payload else None
+        payload = record.payload if self._shown(record.run) else None
+        shown = said.lean(payload.json, said.MESSAGE) if payload else None
         span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
 
     def _end(self, record: Finished, was: _Open) -> None:
-        span = was.span
         try:
             for link in record.run.links[was.links :]:
-                span.add_link(*_linked(link))
-            # Those of the start are said again: a user may have set more, and the SDK keeps the newest 128.
-            span.set_attributes(gen_ai.ended(record))
-            self._fail(record, span)
-            if self._content:
-                span.set_attributes(said.attributes(record))
+                was.span.add_link(*_linked(link))
+            self._fill(record, was.span)
         finally:
-            span.end(record.at_ns)
+            was.span.end(record.at_ns)
+
+    def _fill(self, record: Finished, span: trace.Span) -> None:
+        try:
+            self._say(record, span)
+        finally:
+            # Last, and those of the start again: there may be too many, of the user's or ours, and the SDK keeps the newest.
+            span.set_attributes(gen_ai.ended(record, self._eras))
+            self._fail(record, span)
+
+    def _say(self, record: Finished, span: trace.Span) -> None:
+        if self._shown(record.run):
+            limits = getattr(span, "_limits", None)  # the SDK's, which would cut JSON anywhere; it tells them nowhere else
+            span.set_attributes(said.attributes(record, getattr(limits, "max_span_attribute_length", None)))
+        if self._completed is not None:
+            self._completed(record, span)
 
     def _fail(self, record: Finished, span: trace.Span) -> None:
         """Status and exception, with no word of the message while content is off: a message may hold a prompt."""
         if (error := gen_ai.error_type(record)) is None:
             return
         failure = record.failure
-        message = failure.message if failure and self._content else ""
-        line = message.strip().partition("\n")[0][:DESCRIPTION]
-        span.set_status(trace.Status(trace.StatusCode.ERROR, text(line or error)))
-        if failure is not None:
-            stack = failure.stack if self._content else None
-            detail = {"exception.type": failure.type, "exception.message": message or None, "exception.stacktrace": stack}
-            span.add_event("exception", gen_ai.known(detail), record.at_ns)
+        detail = gen_ai.exception(failure, shown=self._shown(record.run)) if failure else {}
+        line = str(detail.get("exception.message", "")).strip().partition("\n")[0][:DESCRIPTION]
+        span.set_status(trace.Status(trace.StatusCode.ERROR, line or text(error)))
+        if detail and self._exception_events:
+            span.add_event("exception", detail, record.at_ns)
 
 
 def installed() -> bool:
@@ -239,7 +243,7 @@ def wanted() -> bool:
     return bool(_of_traces("ENDPOINT")) and "otlp" in (named or "otlp") and not installed()
 
 
-def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = None, *, content: Content | None = None) -> Spans:
+def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = None, *, content: Mode | None = None) -> Spans:
     """Spans with a provider of their own that sends OTLP over HTTP, for an application that has installed none.
 
     `endpoint` is a base URL or one that ends in `/v1/traces`; what is not given is as the `OTEL_*` variables say.
@@ -273,13 +277,6 @@ def _traces(endpoint: str | None) -> str | None:
         return None
     base = endpoint.rstrip("/")
     return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
-
-
-def _switch() -> Content:
-    value = os.environ.get(SWITCH, "").strip().upper()
-    if value not in _CONTENT:
-        log.warning("%s has an unknown value: no content is put on spans", SWITCH)
-    return _CONTENT.get(value, "NO_CONTENT")
 
 
 def _beyond(run: Started) -> otel.Context:

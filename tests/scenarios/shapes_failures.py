@@ -166,6 +166,7 @@ graph map error ValueError
   node work error ValueError triggered_by
   node work ok triggered_by"""
 FULL = "graph line error OSError\n  node one ok\n  node two ok"
+WRITTEN_FIRST = Move(options={"durability": "sync"})
 GONE = "graph line error OSError"
 
 
@@ -205,5 +206,8 @@ SCENARIOS = [
     Scenario("no input", "error", lambda: line({"one": one}), EMPTY, moves=(Move(None),)),
     *both("recursion limit", "error", lambda of: routed(again, of), LIMIT, moves=(Move(config={"recursion_limit": 3}),)),
     *both("memory that refuses", "error", lambda of: stored(line, {"one": one, "two": two}, of, checkpointer=Refusing()), FULL),
+    Scenario(
+        "memory that refuses", "at once", lambda: stored(line, {"one": one}, checkpointer=Refusing()), GONE, moves=(WRITTEN_FIRST,)
+    ),
     *both("memory that is gone", "error", lambda of: stored(line, {"one": one}, of, checkpointer=Forgetful()), GONE),
 ]

@@ -231,6 +231,8 @@ graph line ok
     chain StrOutputParser ok
     chain hear ok
   node two ok"""
+LAMBDAS = "graph line ok\n  node one ok\n    chain it ok\n  node two ok"
+"""What a node consists of, under the node's own name, is the node."""
 CYCLE = """\
 graph cycle ok
   node count ok → count
@@ -272,6 +274,12 @@ SCENARIOS = [
         lambda: line({"agenerated": agenerated}),
         "graph line ok\n  node agenerated ok",
         absent=ASYNC_ONLY,
+    ),
+    Scenario(
+        "linear",
+        "runnables",
+        lambda: line({"one": RunnableLambda(one, name="it"), "two": RunnableLambda(two, name="two")}),
+        LAMBDAS,
     ),
     Scenario("linear", "a chain of runnables", speaking, SPEECH),
     Scenario("linear", "a model", lambda: line({"told": told}), TALK),

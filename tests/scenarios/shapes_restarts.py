@@ -8,7 +8,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import RunControl, Runtime
 from langgraph.types import Command, StateUpdate
 from scenarios.actors import Tries
-from scenarios.calling import without
+from scenarios.calling import WAYS, only, without
 from scenarios.nodes import State, Wrap, added, as_it_is, ask, both, line, one, stored, three, two
 from scenarios.scenario import Move, Scenario
 from scenarios.shapes_interrupts import noted
@@ -64,6 +64,11 @@ def drained(of: Wrap) -> Any:
     return stored(line, {"leave": leave, "two": two}, of)
 
 
+def asking() -> Any:
+    """A question between two nodes."""
+    return stored(line, {"one": one, "ask": ask, "two": two})
+
+
 def branching(of: Wrap = as_it_is, **compiled: Any) -> Any:
     """One node, and a router to one of two."""
     builder = StateGraph(State)
@@ -84,6 +89,11 @@ def edited(**options: Any) -> Any:
         graph.update_state({"configurable": config["configurable"]}, {"x": [9]}, **options)
 
     return edit
+
+
+def edited_in_sight(graph: Any, config: dict[str, Any]) -> None:
+    """A human who hands on the callbacks, too: the router after the node runs."""
+    graph.update_state(config, {"x": [9]}, as_node="one")
 
 
 def edited_much(graph: Any, config: dict[str, Any]) -> None:
@@ -164,12 +174,14 @@ graph branch interrupted (interrupt_before)
     chain route ok
 graph branch ok resumed_from
   node {} ok"""
+IN_SIGHT = EDITED.replace("graph branch ok", "chain branchUpdateState ok\n  chain route ok\ngraph branch ok")
 ANSWERED_BY_HAND = """\
 graph line interrupted (interrupt)
   node one ok
   node ask interrupted (interrupt)
 graph line ok resumed_from
   node two ok"""
+ANSWERED = ANSWERED_BY_HAND.replace("resumed_from\n", "resumed_from\n  node ask ok\n")
 BULK = """\
 graph line interrupted (interrupt_after)
   node one ok
@@ -234,8 +246,18 @@ SCENARIOS = [
     ),
     Scenario(
         "edit",
+        "as a node with a router, in sight",
+        lambda: branching(interrupt_before=["two"]),
+        IN_SIGHT.format("three"),
+        moves=(Move(), Move(None, before=edited_in_sight)),
+        absent=only([name for name, way in WAYS.items() if way.by_handler], "the callbacks are in the config"),
+    ),
+    Scenario("edit", "before an answer", asking, ANSWERED, moves=(Move(), Move(Command(resume="so"), before=edited()))),
+    Scenario("edit", "with an answer", asking, ANSWERED, moves=(Move(), Move(Command(resume="so", update={"x": [9]})))),
+    Scenario(
+        "edit",
         "instead of an answer",
-        lambda: stored(line, {"one": one, "ask": ask, "two": two}),
+        asking,
         ANSWERED_BY_HAND,
         moves=(Move(), Move(None, before=edited(as_node="ask"))),
     ),
