@@ -109,11 +109,8 @@ def resumed_from(run: Run) -> Link | None:
 
 def _stopped(loop: Any, seen: Mapping[str, Any]) -> bool:
     """Whether the graph stands where it was stopped: the last step did not fail, and there is something to do."""
-    if (
-        seen.get("input") is not None
-        or loop._addressed
-        or any(channel == "__error__" for _, channel, _ in loop.checkpoint_pending_writes)
-    ):  # noqa: SLF001 - time travel
+    travels = loop._addressed  # noqa: SLF001 - nothing else says that a checkpoint was chosen
+    if travels or seen.get("input") is not None or any(channel == "__error__" for _, channel, _ in loop.checkpoint_pending_writes):
         return False
     return not {*loop.trigger_to_nodes, "__pregel_tasks"}.isdisjoint(loop.checkpoint.get("updated_channels") or ())
 

@@ -188,7 +188,7 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.take(run_id)) is None:
             return
         graph.route(run, outputs)
-        streamed = _told_later(run, kwargs)
+        streamed = run.told_later(kwargs)
         late = self._kept.whole(run, kwargs["inputs"]) if streamed else None
         if run.kind == "node":
             output = self._kept.of_node(run, str(run.node), outputs, "process_outputs")
@@ -220,7 +220,7 @@ class CallbackHandler(GraphCallbackHandler):
         elif isinstance(error, GeneratorExit) and run.home is run and (known := graph.closed(run)) is not None:
             outcome, reason = known  # read to its last chunk and no further (trap t07), or closed after its task was cancelled
             output = self._kept.state(run, graph.left(run), None) if outcome == "ok" else None
-        late = self._kept.whole(run, kwargs["inputs"]) if _told_later(run, kwargs) else None
+        late = self._kept.whole(run, kwargs["inputs"]) if run.told_later(kwargs) else None
         graph.handed_over(run, error)
         failure = naming.failure_of(error, content=self._content) if outcome == "error" else None
         self.tracker.finish(run, outcome, reason, error, input=late, output=output, failure=failure)
@@ -448,8 +448,3 @@ class CallbackHandler(GraphCallbackHandler):
         """LangChain tries again."""
         if (run := self.tracker.get(run_id)) is not None:
             self.tracker.note(run, "retry", f"attempt {retry_state.attempt_number}")
-
-
-def _told_later(run: Run, kwargs: Mapping[str, Any]) -> bool:
-    """A streamed LCEL chain learns its input as it goes (trap t29)."""
-    return run.record is not None and run.record.input is None and "inputs" in kwargs

@@ -120,6 +120,10 @@ class Run:
         self.senders: dict[int, list[tuple[Sequence[Any], tuple[str, ...], Link]]] = {}
         """Nodes by step, of the last two: whom they sent tasks to, themselves."""
 
+    def told_later(self, end: Mapping[str, Any]) -> bool:
+        """Whether its end tells its input: a streamed LCEL chain learns it as it goes (trap t29)."""
+        return self.record is not None and self.record.input is None and "inputs" in end
+
     def prompt_above(self) -> Prompt | None:
         """The prompt of the template before this model in their chain: `langfuse_prompt` is put on the template."""
         if self.parent is None:

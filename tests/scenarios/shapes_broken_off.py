@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator  # noqa: TC003 - pydantic reads a model's annotations
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage

@@ -93,11 +93,19 @@ def sent_on(of: Wrap) -> Any:
 
 
 def linked(records: Sequence[Record]) -> None:
-    """Each task is linked to the node that sent it, of its own trace."""
+    """Each task is linked to the very run that sent it, of its own trace."""
     runs = {record.span_id: record for record in records if isinstance(record, Started)}
     for run in runs.values():
         for link in run.links:
-            assert (runs[link.span_id].name, link.trace_id) == ({"work": "plan", "rest": "work"}[run.name], run.trace_id)
+            sender = runs[link.span_id]
+            assert (sender.name, link.trace_id) == ({"work": "plan", "rest": "work"}[run.name], run.trace_id)
+            assert run.name == "work" or number(run) == number(sender) + 10
+
+
+def number(run: Started) -> int:
+    """What a task was given."""
+    assert run.input is not None
+    return run.input.value["n"]
 
 
 MAP = """\

@@ -129,7 +129,7 @@ def split(_: State) -> list[Send]:
 def stepping(action: Any) -> Any:
     """A limit for each step."""
     graph = fan({"late": action, "two": two})
-    graph.step_timeout = 0.05
+    graph.step_timeout = 0.2
     return graph
 
 
