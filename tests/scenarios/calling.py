@@ -270,6 +270,7 @@ _NOISE = (
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
     (r"\b[0-9a-f]{32}\b", "<id>"),
     (r"\d{4}-\d\d-\d\dT[0-9:.]+(\+00:00|Z)?", "<time>"),
+    (r"'seq': \d+", "'seq': <number>"),
     (r"'timestamp': \d+", "'timestamp': <time>"),
     (r"0x[0-9a-f]+", "<address>"),
 )

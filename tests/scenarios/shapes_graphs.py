@@ -242,6 +242,7 @@ graph cycle ok
   node count ok → __end__
     chain again ok"""
 MINE = Move(config={"metadata": {"caller": "me"}})
+NAMED = Move(config={"run_name": "mine"})
 SHOUT = "graph line ok\n  node shout ok"
 ADA = Move(options={"context": Speaker("Ada")})
 NAMES = {"the second": "two"}

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, Send, interrupt
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from scenarios.actors import model
 from scenarios.nodes import State, Wrap, added, ask, awaited, both, fan, line, one, stored, three, two
 from scenarios.scenario import Move, Scenario
@@ -202,6 +202,21 @@ graph map interrupted (interrupt) → ask, ask
 graph map ok resumed_from
   node ask ok
   node ask ok"""
+BOTH_INSIDE = """\
+graph fan interrupted (interrupt)
+  node left interrupted (interrupt)
+    graph inner interrupted (interrupt)
+      node ask interrupted (interrupt)
+  node right interrupted (interrupt)
+    graph inner interrupted (interrupt)
+      node ask interrupted (interrupt)
+graph fan ok resumed_from
+  node left ok
+    graph inner ok
+      node ask ok
+  node right ok
+    graph inner ok
+      node ask ok"""
 NOT_ANSWERED = """\
 graph line interrupted (interrupt)
   node one ok
@@ -227,6 +242,16 @@ def asking(of: Wrap) -> Any:
     return stored(line, {"one": one, "ask": ask, "two": two}, of)
 
 
+def asking_with_policy(of: Wrap) -> Any:
+    """A question is no failure that another try would mend."""
+    return stored(line, {"one": one, "ask": (ask, {"retry_policy": RetryPolicy(retry_on=Exception)}), "two": two}, of)
+
+
+def asking_inside_both(of: Wrap) -> Any:
+    """Two graphs at once, each with a question."""
+    return stored(fan, {side: line({"ask": ask}, of, name="inner") for side in ("left", "right")}, of)
+
+
 def asking_both(of: Wrap) -> Any:
     return stored(fan, {"left": numbered, "right": numbered}, of)
 
@@ -242,6 +267,7 @@ SCENARIOS = [
         also=linked,
     ),
     *both("question", "nothing is kept", lambda of: line({"one": one, "ask": ask}, of), NOT_KEPT, also=noted("interrupt")),
+    *both("question", "of a node that would be tried again", asking_with_policy, IN_NODE, moves=ASKED, also=NOTES),
     Scenario("question", "after a model", lambda: stored(line, {"think": think_and_ask}), THOUGHT, moves=ASKED),
     *both("question", "in a router", decided, ROUTED, moves=(QUESTION, Move(Command(resume="two"))), also=NOTES),
     *both("question", "in a sub-graph", inside, INSIDE, moves=ASKED, also=NOTES),
@@ -278,6 +304,9 @@ SCENARIOS = [
         AMBIGUOUS,
         moves=(Move({"n": 1}), ANSWER, Move(answers=answer_all)),
         parallel=True,
+    ),
+    *both(
+        "questions", "of two sub-graphs", asking_inside_both, BOTH_INSIDE, moves=(QUESTION, Move(answers=answer_all)), parallel=True
     ),
     *both("questions", "of two tasks", asked_by_tasks, TASKS, moves=(QUESTION, Move(answers=answer_all)), parallel=True),
 ]

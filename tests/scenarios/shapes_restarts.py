@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import RunControl, Runtime
-from langgraph.types import Command, StateUpdate
+from langgraph.types import Command, Send, StateUpdate
 from scenarios.actors import Tries
 from scenarios.calling import WAYS, only, without
 from scenarios.nodes import State, Wrap, added, as_it_is, ask, both, line, one, stored, three, two
 from scenarios.scenario import Move, Scenario
+from scenarios.shapes_functional import double
 from scenarios.shapes_interrupts import noted
 
 BEFORE_TWO = {"interrupt_before": ["two"]}
 NODES = {"one": one, "two": two, "three": three}
 ON = Move(None)
+ANSWER = Move(Command(resume="so"))
 ONE_CONTROL = without(["batch", "abatch"], "one control for all: who comes late stops before its first step")
 TWO_MOVES = (Move(), ON)
 
@@ -39,6 +43,37 @@ def shake_once() -> Any:
 
 def shaky(of: Wrap) -> Any:
     return stored(line, {"one": one, "shake": shake_once()}, of)
+
+
+def shaky_task(of: Wrap) -> Any:
+    """One task of three fails the first time."""
+    tries = Tries()
+
+    def shake(state: State) -> State:
+        if state["n"] == 1 and tries() == 1:
+            raise ValueError("not yet")
+        return {"x": [state["n"]]}
+
+    builder = StateGraph(State)
+    added(builder, {"work": shake, "two": two}, of)
+    builder.add_conditional_edges(START, split, ["work"])
+    builder.add_edge("work", "two")
+    return stored(lambda _, __, **options: builder.compile(name="map", **options), {}, of)
+
+
+def split(_: State) -> list[Send]:
+    return [Send("work", {"n": number}) for number in range(3)]
+
+
+def shaky_workflow() -> Any:
+    """What its first task has done is not done again."""
+    shaken = task(name="shake")(shake_once())
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def work(state: State) -> State:
+        return shaken(double(4).result()).result()
+
+    return work
 
 
 def stopping_inside(of: Wrap) -> Any:
@@ -163,6 +198,23 @@ graph outer ok
   node sub ok
     graph inner ok
       node shake ok"""
+FAILED_TASK = """\
+graph map error ValueError → work, work, work
+  chain split ok
+  node work ok
+  node work error ValueError
+  node work ok
+graph map ok
+  node work ok
+  node two ok"""
+FAILED_WORKFLOW = """\
+graph work error ValueError
+  node work error ValueError
+    node double ok
+    node shake error ValueError
+graph work ok
+  node work ok
+    node shake ok"""
 DRAINED = """\
 graph line interrupted (drained)
   node leave ok
@@ -182,6 +234,8 @@ graph line interrupted (interrupt)
 graph line ok resumed_from
   node two ok"""
 ANSWERED = ANSWERED_BY_HAND.replace("resumed_from\n", "resumed_from\n  node ask ok\n")
+ANOTHER_ANSWER = f"{ANSWERED}\ngraph line ok resumed_from\n  node ask ok\n  node two ok"
+ASKED_AGAIN = f"{ANSWERED}\ngraph line interrupted (interrupt)\n  node ask interrupted (interrupt)\ngraph line ok resumed_from\n  node ask ok\n  node two ok"
 BULK = """\
 graph line interrupted (interrupt_after)
   node one ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
@@ -53,6 +54,36 @@ def left_in_node(graph: Any) -> Any:
         return {"x": [str(first)]}
 
     return line({"call": call}, name="outer")
+
+
+def aleft_in_node(graph: Any) -> Any:
+    async def call(state: State) -> State:
+        chunks = graph.astream(state, stream_mode="updates")
+        first = await anext(chunks)
+        await chunks.aclose()
+        return {"x": [str(first)]}
+
+    return line({"call": call}, name="outer")
+
+
+def gathered_in_node(graph: Any) -> Any:
+    """Its author calls it twice at once."""
+
+    async def call(state: State) -> State:
+        first, second = await asyncio.gather(graph.ainvoke(state), graph.ainvoke(state))
+        return {"x": [*first["x"], *second["x"]]}
+
+    return line({"call": call}, name="outer")
+
+
+def in_itself() -> Any:
+    """A graph that calls itself, once."""
+
+    def call(state: State) -> State:
+        return graph.invoke({"x": [], "n": 0}) if state["n"] else {"x": [1]}
+
+    graph = line({"call": call}, name="outer")
+    return graph
 
 
 def caught_in_node(graph: Any) -> Any:
@@ -129,6 +160,7 @@ graph outer ok
   node call ok
     graph inner cancelled (stream_closed)
       node one ok"""
+ITSELF = "graph outer ok\n  node call ok\n    graph outer ok\n      node call ok"
 NESTED = """\
 graph outer ok
   node sub ok
