@@ -83,7 +83,8 @@ class Started:
     """The agent that this run is or is inside of."""
     step: int | None = None
     attempt: int = 1
-    """1 for the first try of a node; 2 and more for what a retry policy ran again."""
+    """1 for the first try; 2 and more for what is tried again: a node by its policy, a runnable by `with_retry`, a model or a tool
+    by an agent's middleware."""
     checkpoint_ns: str | None = None
     triggers: tuple[str, ...] = ()
     thread_id: str | None = None

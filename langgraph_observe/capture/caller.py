@@ -14,12 +14,12 @@ from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
     from types import CodeType, FrameType
 
 _DEPTH: Final = 8
 _MANAGERS: Final = frozenset({CallbackManager.on_chain_start.__code__, AsyncCallbackManager.on_chain_start.__code__})
-_FALLBACK: Final = "langchain.agents.middleware.model_fallback"
 _FAR: Final = 80
 
 
@@ -63,11 +63,21 @@ def tries(starter: FrameType | None) -> bool:
 
 def stands_in() -> bool:
     """Whether a `ModelFallbackMiddleware` is about to ask another model, since one has failed. It has no run of its own."""
-    middleware = getattr(sys.modules.get(_FALLBACK), "ModelFallbackMiddleware", None)
+    return "last_exception" in _around("model_fallback", "ModelFallbackMiddleware")
+
+
+def attempt() -> int:
+    """Which try of a `ModelRetryMiddleware` the model is that starts. It has no run of its own either."""
+    return int(_around("model_retry", "ModelRetryMiddleware").get("attempt", 0)) + 1
+
+
+def _around(module: str, name: str) -> Mapping[str, Any]:
+    """What this middleware knows that is calling a model right now. LangChain's agents need not be installed."""
+    middleware = getattr(sys.modules.get(f"langchain.agents.middleware.{module}"), name, None)
     if middleware is None:
-        return False
+        return {}
     frame = _nearest(_codes(middleware.wrap_model_call, middleware.awrap_model_call), _FAR)
-    return frame is not None and "last_exception" in frame.f_locals
+    return frame.f_locals if frame is not None else {}
 
 
 def broke_off() -> bool:

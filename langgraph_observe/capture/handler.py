@@ -377,7 +377,7 @@ class CallbackHandler(GraphCallbackHandler):
             return
         self.tracker.start(
             run, "tool", text((serialized or {}).get("name") or kwargs.get("name") or "tool"), self.options, tags, metadata or {},
-            tool_call_id=kwargs.get("tool_call_id"), description=(serialized or {}).get("description"),
+            tool_call_id=(call := kwargs.get("tool_call_id")), attempt=self.tracker.tried(run, call), description=(serialized or {}).get("description"),
             input=self._kept.whole(run, input_str if inputs is None else inputs),
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -136,6 +137,31 @@ class Run:
         self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
         self.frame = self.seen = None
         self.children = {}
+
+
+class Runs(dict[int, Run]):
+    """The open runs of one Observer, by key."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        _ALL.append(weakref.ref(self, _ALL.remove))
+
+    def twin(self, run: Run) -> Run | None:
+        """The same run in the same place, as another Observer knows it. Both give it the same ids, so that it is one span."""
+        if len(_ALL) == 1:
+            return None
+        others = [other for known in list(_ALL) if (other := known()) is not None and other is not self]
+        twins = [twin for other in others if (twin := other.get(run.key)) is not None and twin.span_id]
+        return next((twin for twin in twins if _alike(twin, run)), None)
+
+
+_ALL: Final[list[weakref.ref[Runs]]] = []
+
+
+def _alike(twin: Run, run: Run) -> bool:
+    return twin.parent is None if run.parent is None else twin.parent is not None and twin.trace_id == run.trace_id
 
 
 def key_of(run_id: UUID) -> int:

@@ -23,7 +23,7 @@ from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
 from langgraph_observe.capture.graph import limited
 from langgraph_observe.capture.payload import qualified
-from langgraph_observe.capture.run import IDS, Ids, Run, key_of
+from langgraph_observe.capture.run import IDS, Ids, Run, Runs, key_of
 from langgraph_observe.records import Failure, Finished, Link, Noted, Payload, Started
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Tracker:
         self._in_context = observer.in_context
         self._clock = clock
         self._ids = ids or IDS
-        self._runs: dict[int, Run] = {}
+        self._runs = Runs()
         self._nodes: dict[str, Run] = {}
         self._roots: dict[int, Run] = {}
         self._pending: dict[str, tuple[str | None, Link, str | None]] = {}
@@ -124,7 +124,7 @@ class Tracker:
             parent_span_id = self._root(run, sender or run.scope.ambient, options, tags, metadata)
         else:
             self._extend(run, parent, tags, metadata)
-        run.id, run.span_id = str(UUID(int=run.key)), self._ids.span_id()
+        self._identify(run)
         if run.keeper is None and run.task is not None and kind in ("model", "tool", "retriever"):
             self._watch(run)
         if run.dropped:
@@ -135,7 +135,7 @@ class Tracker:
                 kind=kind, name=name, at_ns=run.wall_ns + run.started_ns, graph=run.graph, node=run.node, agent=run.agent, step=run.step,
                 checkpoint_ns=run.checkpoint_ns, thread_id=run.thread_id, session_id=run.session_id, user_id=run.user_id,
                 trace_name=run.trace_name, tags=run.tags, labels=run.labels, metadata=run.metadata,
-                **{"attempt": naming.attempt(tags), **own},
+                **{"attempt": _attempt(parent, kind, tags), **own},
             )
         )  # fmt: skip
         if not isinstance(record, Started):
@@ -151,6 +151,15 @@ class Tracker:
         if parent is not None and parent.failed is not None and (parent.falls_back or (kind == "model" and caller.stands_in())):
             failed, error = parent.failed
             self.note(run, "fallback", error, Payload({"failed": failed}))
+
+    def _identify(self, run: Run) -> None:
+        """Its ids: those by which another Observer knows it in the same tree, else new ones."""
+        run.id = str(UUID(int=run.key))
+        twin = self._runs.twin(run)
+        if twin is None:
+            run.span_id = self._ids.span_id()
+        else:
+            run.trace_id, run.span_id = twin.trace_id, twin.span_id
 
     def _root(
         self, run: Run, above: Span, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any]
@@ -204,10 +213,13 @@ class Tracker:
         graph, namespace = run.home, run.checkpoint_ns
         if graph is None or namespace is None:
             return 1
-        count = graph.attempts.get(namespace, 0) + 1
-        graph.attempts[namespace] = count
         self._nodes[namespace] = run
-        return count
+        return _counted(graph, namespace)
+
+    def tried(self, run: Run, tool_call_id: str | None) -> int:
+        """1 for the first time that a model's call is made, more for what is made again in the same task of the graph."""
+        graph, namespace = run.home, run.checkpoint_ns
+        return 1 if graph is None or tool_call_id is None else _counted(graph, f"{namespace} {tool_call_id}")
 
     def resumed(self, thread_id: str | None, checkpoint_id: object, graph: str, *, continues: bool) -> tuple[Link, ...]:
         """A link to the interrupted run of this thread, unless another checkpoint is addressed (time travel).
@@ -402,6 +414,17 @@ class Tracker:
 
 def _writes(run: Run, options: Options) -> bool:
     return run.parent is None and options.get("baggage") in ("write", "both")
+
+
+def _counted(graph: Run, what: str) -> int:
+    graph.attempts[what] = count = graph.attempts.get(what, 0) + 1
+    return count
+
+
+def _attempt(parent: Run | None, kind: Kind, tags: Sequence[str] | None) -> int:
+    """Which try this is, as far as `with_retry` or an agent's middleware tries again."""
+    told = naming.attempt(tags)
+    return max(told, caller.attempt()) if kind == "model" and parent is not None and parent.failed is not None else told
 
 
 def _explain(node: Run, fields: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ class Ids(IdGenerator):
 
     def __init__(self, own: IdGenerator) -> None:
         self._own = own
+        self.open: dict[str, trace.Span] = {}
+        """The spans of this provider that are open, by LangChain's run id: whichever sink is told of a run first makes its span."""
 
     def generate_trace_id(self) -> int:
         """Of a root."""
@@ -52,3 +54,9 @@ def tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
     if isinstance(tracer, Tracer) and not isinstance(tracer.id_generator, Ids):
         tracer.id_generator = Ids(tracer.id_generator)
     return tracer
+
+
+def spans_of(tracer: trace.Tracer) -> dict[str, trace.Span]:
+    """The spans that are open on this tracer's provider, by LangChain's run id. A foreign provider's are not known."""
+    ids = getattr(tracer, "id_generator", None)
+    return ids.open if isinstance(ids, Ids) else {}

@@ -16,7 +16,7 @@ from langgraph_observe.records import Finished, Noted, Started
 from langgraph_observe.sinks import completion, gen_ai
 from langgraph_observe.sinks import content as said
 from langgraph_observe.sinks.deferred import Deferred, at_exit
-from langgraph_observe.sinks.ids import minted, tracer_of
+from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
 from langgraph_observe.sinks.otlp import Bounded, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
@@ -94,7 +94,7 @@ class Spans:
             case Started():
                 self._begin(record)
             case Finished():
-                was = self._open.pop(record.run.span_id, None)
+                was = self._take(record.run)
                 if was is None or (was.owned and was.span.is_recording()):
                     self._later(record, was)
             case Noted():
@@ -146,7 +146,10 @@ class Spans:
         context = trace.set_span_in_context(parent.span) if parent else _beyond(run)
         if run.kind == "node" and not self._node_spans:
             return _Open(tracer, trace.get_current_span(context), owned=False)
-        span = tracer.start_span(
+        others = spans_of(tracer)
+        if (made := others.get(run.id)) is not None:  # another Observer's: a run is one span of a provider
+            return _Open(tracer, made, owned=False)
+        others[run.id] = span = tracer.start_span(
             gen_ai.span_name(run),
             context,
             gen_ai.span_kind(run),
@@ -155,6 +158,12 @@ class Spans:
             run.at_ns,
         )
         return _Open(tracer, span, owned=True, links=len(run.links))
+
+    def _take(self, run: Started) -> _Open | None:
+        was = self._open.pop(run.span_id, None)
+        if was is not None and was.owned and was.tracer is not None:
+            spans_of(was.tracer).pop(run.id, None)
+        return was
 
     def _provider(self) -> trace.TracerProvider:
         return self._given or trace.get_tracer_provider()
@@ -184,7 +193,7 @@ class Spans:
                 self._end(record, was)
             case (Finished() as record, None):
                 self._begin(record.run)
-                made = self._open.pop(record.run.span_id, None)
+                made = self._take(record.run)
                 if made is not None and made.owned:
                     self._end(record, made)
 

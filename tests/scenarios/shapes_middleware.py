@@ -209,6 +209,7 @@ def used(name: str, *outcomes: str, node: str = "ok") -> str:
     return f"\n  node tools {node} triggered_by" + "".join(f"\n    tool {name} {outcome}" for outcome in outcomes)
 
 
+AGAIN = " attempt 2"
 BUSY = "\n    model ScriptedModel error ValueError"
 LIMIT = "langchain.agents.middleware.{0}.{1}ExceededError"
 NO_CALLS = LIMIT.format("model_call_limit", "ModelCallLimit")
@@ -290,41 +291,43 @@ SCENARIOS = [
     case(
         "model retried, recovers",
         lambda: [ModelRetryMiddleware(**AT_ONCE)],
-        head() + node("model") + BUSY + "\n    model ScriptedModel ok 3+1 tokens",
+        head() + node("model") + BUSY + "\n    model ScriptedModel ok attempt 2 3+1 tokens",
         says=lambda: recovering("three"),
         moves=(ASKED_BY_NAME,),
     ),
     case(
         "model retried, gives up and goes on",
         lambda: [ModelRetryMiddleware(max_retries=1, **AT_ONCE)],
-        head() + node("model") + 2 * BUSY,
+        head() + node("model") + 2 * BUSY + AGAIN,
         says=(ValueError("busy"),),
     ),
     case(
         "model retried, gives up",
         lambda: [ModelRetryMiddleware(max_retries=1, on_failure="error", **AT_ONCE)],
-        head("error ValueError") + node("model", "error ValueError") + 2 * BUSY,
+        head("error ValueError") + node("model", "error ValueError") + 2 * BUSY + AGAIN,
         says=(ValueError("busy"),),
     ),
     Scenario(
         "middleware",
         "tool retried, recovers",
         lookups,
-        head() + spoke("3+3") + used("lookup", "error ValueError", "ok") + spoke("4+1"),
+        head() + spoke("3+3") + used("lookup", "error ValueError", "ok attempt 2") + spoke("4+1"),
         moves=(Move(ASKED),),
         same=settled,
     ),
     case(
         "tool retried, gives up and goes on",
         lambda: [ToolRetryMiddleware(max_retries=1, on_failure=str, **AT_ONCE)],
-        head() + spoke("3+3") + used("fail", "error ValueError", "error ValueError") + spoke("5+1"),
+        head() + spoke("3+3") + used("fail", "error ValueError", "error ValueError attempt 2") + spoke("5+1"),
         says=(FAIL, "three"),
         tools=[fail],
     ),
     case(
         "tool retried, gives up",
         lambda: [ToolRetryMiddleware(max_retries=1, on_failure="error", **AT_ONCE)],
-        head("error ValueError") + spoke("3+3") + used("fail", "error ValueError", "error ValueError", node="error ValueError"),
+        head("error ValueError")
+        + spoke("3+3")
+        + used("fail", "error ValueError", "error ValueError attempt 2", node="error ValueError"),
         says=(FAIL,),
         tools=[fail],
     ),

@@ -181,10 +181,6 @@ def test_a_provider_replaced_while_a_graph_runs_gets_the_next_graph(monkeypatch)
 
 # -- two Observers
 
-doubled = pytest.mark.xfail(reason="issue 4: two Observers with Spans on one provider still make a span each", strict=True)
-
-
-@doubled
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("graph", ["one", "each"])
 def test_two_observers_on_one_provider_make_one_span_of_a_run_and_each_has_all_records(world, way, graph):
@@ -204,7 +200,6 @@ def test_two_observers_on_one_provider_make_one_span_of_a_run_and_each_has_all_r
     second.close()
 
 
-@doubled
 def test_two_observers_on_two_providers_make_a_span_each_with_the_same_ids(world, tmp_path):
     (tmp_path / "other").mkdir()
     other = World(tmp_path / "other")
@@ -215,7 +210,6 @@ def test_two_observers_on_two_providers_make_a_span_each_with_the_same_ids(world
     other.observer.close()
 
 
-@doubled
 def test_a_run_that_the_second_sees_alone_hangs_under_the_span_of_the_first(world):
     """Its root is a trace of its own in its records, but no second span of what has one."""
     second = Observer(Spans(tracer_provider=world.provider), (records := []).append)
@@ -227,7 +221,6 @@ def test_a_run_that_the_second_sees_alone_hangs_under_the_span_of_the_first(worl
     second.close()
 
 
-@doubled
 def test_the_same_run_id_again_is_another_run(world):
     second = Observer(Spans(tracer_provider=world.provider), (records := []).append)
     graph = second.watch(world.graph)
