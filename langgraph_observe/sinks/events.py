@@ -11,16 +11,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from opentelemetry import _logs as logs
-from opentelemetry import context as otel
-from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
 from opentelemetry._logs._internal import ProxyLoggerProvider  # no public way to ask whether one is installed
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 from opentelemetry.trace import SpanKind, TraceFlags
 
 from langgraph_observe.records import Finished, Noted, Scored, Started
+from langgraph_observe.sinks import around, gen_ai
 from langgraph_observe.sinks import content as said
-from langgraph_observe.sinks import gen_ai
+from langgraph_observe.sinks.around import SAMPLED
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.otlp import within
 from langgraph_observe.sinks.shown import Shown, exceptions
@@ -35,7 +33,6 @@ log: Final = logging.getLogger("langgraph_observe")
 SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 PAUSES: Final = {"interrupt": "gen_ai.agent.paused", "resume": "gen_ai.agent.resumed"}
 """What is noted → its event; proposal semantic-conventions-genai#445, so with the latest names only."""
-SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 _Flags: TypeAlias = TraceFlags | Literal[False]
 """Of a run's caller; False where that suppresses instrumentation."""
@@ -131,7 +128,7 @@ class Events:
     def _emit(self, told: _Told) -> None:
         record, flags = told
         logger = self._provider().get_logger(gen_ai.SCOPE, gen_ai.VERSION)
-        context = _context(record, flags)
+        context = around.context(record if isinstance(record, Scored) else record.run, flags)
         for event in self._events(record):
             if logger.enabled(context=context, severity_number=event.severity, event_name=event.name):
                 logger.emit(
@@ -207,15 +204,4 @@ def _wanted() -> bool | None:
 
 
 def _flags(root: Started) -> _Flags:
-    """Sampled, unless the caller's span, which is the root's parent, is not."""
-    if otel.get_value(_SUPPRESS_INSTRUMENTATION_KEY) or otel.get_value("suppress_instrumentation"):
-        return False
-    caller = trace.get_current_span().get_span_context()
-    return caller.trace_flags if f"{caller.span_id:016x}" == root.parent_span_id else SAMPLED
-
-
-def _context(record: Finished | Noted | Scored, flags: TraceFlags) -> otel.Context:
-    """That of the run's span, by the ids that the record gives it; of a score of a whole trace, that of no span."""
-    ids = record if isinstance(record, Scored) else record.run
-    span = trace.SpanContext(int(ids.trace_id, 16), int(ids.span_id or "0", 16), is_remote=False, trace_flags=flags)
-    return trace.set_span_in_context(trace.NonRecordingSpan(span), otel.Context())
+    return False if around.suppressed() else around.flags(root)

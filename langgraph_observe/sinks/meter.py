@@ -9,18 +9,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from opentelemetry import context as otel
-from opentelemetry import metrics, trace
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry import metrics
 from opentelemetry.metrics._internal import _ProxyMeterProvider  # no public way to ask whether one is installed
-from opentelemetry.trace import TraceFlags
 
 from langgraph_observe.records import Finished, Noted, Started
-from langgraph_observe.sinks import gen_ai
+from langgraph_observe.sinks import around, gen_ai
+from langgraph_observe.sinks.around import SAMPLED
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.measures import ACTIVE, CALLS, INSTRUMENTS, RETRIES, active, calls, measures, retried
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import TraceFlags
+
     from langgraph_observe.records import Record
 
     Item: TypeAlias = tuple[Started | Finished | Noted, "_Open | None"]
@@ -99,7 +100,7 @@ class Meters:
         made = above.calls if above else None
         if run.kind == "agent":
             made = None if run.remote else Counter()  # what a remote one calls is not seen here
-        silent, flags = (above.silent, above.flags) if above else (_suppressed(), _flags(run))
+        silent, flags = (above.silent, above.flags) if above else (around.suppressed(), around.flags(run))
         self._open[run.span_id] = was = _Open(flags, silent, made)
         self._queue(run, was)
 
@@ -158,7 +159,7 @@ class Meters:
         elif was.calls is not None and run.kind in CALLS and end.cached:
             was.calls[run.kind] -= 1  # no model was called
 
-    def _add(self, name: str, value: float, attributes: gen_ai.Attributes, context: otel.Context) -> None:
+    def _add(self, name: str, value: float, attributes: gen_ai.Attributes, context: Context) -> None:
         instrument = self._instrument(name)
         (instrument.record if INSTRUMENTS[name].kind == "histogram" else instrument.add)(value, attributes, context)
 
@@ -171,19 +172,5 @@ class Meters:
         return self._made[name]
 
 
-def _suppressed() -> bool:
-    return bool(otel.get_value(_SUPPRESS_INSTRUMENTATION_KEY) or otel.get_value("suppress_instrumentation"))
-
-
-def _flags(root: Started) -> TraceFlags:
-    """Sampled, unless the caller's span, which is the root's parent, is not. What a sampler says of our own is not known here."""
-    caller = trace.get_current_span().get_span_context()
-    known = f"{caller.span_id:016x}" == root.parent_span_id
-    return caller.trace_flags if known else TraceFlags(TraceFlags.SAMPLED)
-
-
-def _context(run: Started, was: _Open | None) -> otel.Context:
-    """That of the run's span, by the ids that the record gives it."""
-    flags = was.flags if was else TraceFlags(TraceFlags.SAMPLED)
-    span = trace.SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=flags)
-    return trace.set_span_in_context(trace.NonRecordingSpan(span), otel.Context())
+def _context(run: Started, was: _Open | None) -> Context:
+    return around.context(run, was.flags if was else SAMPLED)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel
 from opentelemetry import trace
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Started
 from langgraph_observe.sinks import completion, gen_ai
 from langgraph_observe.sinks import content as said
+from langgraph_observe.sinks.around import suppressed
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
 from langgraph_observe.sinks.otlp import Bounded, within
@@ -170,7 +170,7 @@ class Spans:
 
     def _found(self) -> trace.Tracer | None:
         """The tracer for a new tree. None where the caller suppresses instrumentation, or nobody has installed a provider."""
-        if otel.get_value(_SUPPRESS_INSTRUMENTATION_KEY) or otel.get_value("suppress_instrumentation"):
+        if suppressed():
             return None
         provider = self._provider()
         if isinstance(provider, trace.ProxyTracerProvider):  # the API's own, until one is installed
