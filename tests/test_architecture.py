@@ -35,7 +35,7 @@ SINKS = {
     "log": {"deferred"},
     "meter": {"around", "deferred", "gen_ai", "measures"},
     "measures": {"gen_ai"},
-    "otel": {"around", "deferred", "content", "completion", "gen_ai", "ids", "otlp", "shown"},
+    "otel": {"around", "deferred", "content", "completion", "gen_ai", "ids", "lazy", "otlp", "shown"},
     "events": {"around", "deferred", "content", "gen_ai", "otlp", "shown"},
     "langfuse": {"deferred", "gen_ai", "observation", "ingestion", "langfuse_sdk", "otel", "otlp"},
     # what sinks are made of: vocabularies and transports
@@ -47,6 +47,7 @@ SINKS = {
     "shown": set(),
     "completion": {"content"},
     "ids": {"gen_ai"},
+    "lazy": set(),
     "otlp": set(),
     "ingestion": {"otlp"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel
@@ -17,6 +18,7 @@ from langgraph_observe.sinks import content as said
 from langgraph_observe.sinks.around import suppressed
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
+from langgraph_observe.sinks.lazy import Lazy, puts_off
 from langgraph_observe.sinks.otlp import Bounded, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
@@ -39,6 +41,8 @@ class _Open(NamedTuple):
     owned: bool
     links: int = 0
     """Known at the start; a run learns what it resumes a little later."""
+    lazy: trace.SpanContext | None = None
+    """The root's, if the spans below it may be made late."""
 
 
 _Ended: TypeAlias = tuple[Finished | Noted, _Open | None]
@@ -48,8 +52,9 @@ _Ended: TypeAlias = tuple[Finished | Noted, _Open | None]
 class Spans:
     """One span per run, with the record's own ids where the provider is the SDK's.
 
-    Spans start inline, so that the run can be current while user code works, and are filled and ended on a thread of their
-    own. The application's provider is used, never installed, replaced or shut down.
+    A root's span starts inline. What is below has its ids at once, so that it can be current while user code works; where
+    nobody can tell the difference, the SDK makes it later (see `lazy`). All are filled and ended on a thread of their own.
+    The application's provider is used, never installed, replaced or shut down.
     """
 
     context: Final = True
@@ -128,36 +133,31 @@ class Spans:
         return self._deferred.health() | {"open": len(self._open), **self._health()}
 
     def _begin(self, run: Started) -> None:
-        if minted.ids is not None:
+        parent = self._open.get(run.parent_span_id or "")
+        if minted.ids is not None and (parent is None or parent.lazy is None):
             # The garbage collector closed a generator in the middle of a start on this very thread, and its `finally` runs
             # something. A processor's lock may be held below: this run's span is made when it ends.
             return
-        minted.ids = (int(run.trace_id, 16), int(run.span_id, 16))
-        try:
-            self._open[run.span_id] = self._start(run)
-        finally:
-            minted.ids = None
-
-    def _start(self, run: Started) -> _Open:
-        parent = self._open.get(run.parent_span_id or "")
         tracer = parent.tracer if parent else self._found()
-        if tracer is None:
-            return _Open(None, trace.INVALID_SPAN, owned=False)
-        context = trace.set_span_in_context(parent.span) if parent else _beyond(run)
+        self._open[run.span_id] = self._start(run, parent, tracer) if tracer else _Open(None, trace.INVALID_SPAN, owned=False)
+
+    def _start(self, run: Started, parent: _Open | None, tracer: trace.Tracer) -> _Open:
+        context = otel.get_current() if parent else _beyond(run)
+        above = parent.span if parent else trace.get_current_span(context)
+        lazy = parent.lazy if parent else None
         if run.kind == "node" and not self._node_spans:
-            return _Open(tracer, trace.get_current_span(context), owned=False)
+            return _Open(tracer, above, owned=False, lazy=lazy)
         others = spans_of(tracer)
-        if (made := others.get(run.id)) is not None:  # another Observer's: a run is one span of a provider
-            return _Open(tracer, made, owned=False)
-        others[run.id] = span = tracer.start_span(
-            gen_ai.span_name(run),
-            context,
-            gen_ai.span_kind(run),
-            gen_ai.begun(run),
-            [trace.Link(*_linked(link)) for link in run.links],
-            run.at_ns,
-        )
-        return _Open(tracer, span, owned=True, links=len(run.links))
+        if (span := others.get(run.id)) is not None:  # another Observer's: a run is one span of a provider
+            return _Open(tracer, span, owned=False, lazy=lazy)
+        make = partial(_made, tracer, above, context)
+        if lazy is not None:
+            span = Lazy(run, lazy, make)
+        else:
+            span = make(run)
+            lazy = span.get_span_context() if parent is None and puts_off(tracer) else None
+        others[run.id] = span
+        return _Open(tracer, span, owned=True, links=len(run.links), lazy=lazy)
 
     def _take(self, run: Started) -> _Open | None:
         was = self._open.pop(run.span_id, None)
@@ -300,6 +300,24 @@ def _beyond(run: Started) -> otel.Context:
     if (current.trace_id, current.span_id) == (parent.trace_id, parent.span_id):
         return otel.get_current()
     return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+
+def _made(tracer: trace.Tracer, above: trace.Span, context: otel.Context, run: Started) -> trace.Span:
+    """The SDK's span, with the record's ids. In the middle of such a start on this thread (see `_begin`), none."""
+    if minted.ids is not None:
+        return trace.INVALID_SPAN
+    minted.ids = (int(run.trace_id, 16), int(run.span_id, 16))
+    try:
+        return tracer.start_span(
+            gen_ai.span_name(run),
+            trace.set_span_in_context(above, context),
+            gen_ai.span_kind(run),
+            gen_ai.begun(run),
+            [trace.Link(*_linked(link)) for link in run.links],
+            run.at_ns,
+        )
+    finally:
+        minted.ids = None
 
 
 def _linked(link: Link) -> tuple[trace.SpanContext, dict[str, str]]:

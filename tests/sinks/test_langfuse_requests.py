@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from langfuse_server import KEYS
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -200,7 +201,7 @@ def test_our_own_requests_are_not_traced():
 
     class Spying(InMemorySpanExporter):
         def export(self, spans):
-            seen.append(otel.otel.get_value(otel._SUPPRESS_INSTRUMENTATION_KEY))
+            seen.append(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
             return super().export(spans)
 
     traces = langfuse.Traces(span_exporter=Spying(), **KEYS)

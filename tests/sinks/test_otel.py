@@ -6,6 +6,7 @@ import threading
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -371,7 +372,7 @@ def test_two_sinks_on_one_provider_both_work():
     second.close()
 
 
-@pytest.mark.parametrize("key", ["suppress_instrumentation", otel._SUPPRESS_INSTRUMENTATION_KEY])
+@pytest.mark.parametrize("key", ["suppress_instrumentation", _SUPPRESS_INSTRUMENTATION_KEY])
 def test_suppressed_instrumentation_is_remembered_for_the_tree(bench, key):
     root = started()
     child = started("tool", root)
