@@ -145,7 +145,11 @@ class Observer:
         Every run that started ends: a `Finished` that is dropped goes on without its content.
         """
         for process in self._process:
-            out = self._processed(process, record)
+            try:
+                out = process(record)
+            except Exception as error:  # a redactor that fails must not let the record through
+                self.failed(_name(process), error)
+                out = None
             if out is None:
                 if not isinstance(record, Finished):
                     return None
@@ -159,13 +163,6 @@ class Observer:
             except BaseException as error:  # a CancelledError of the sink's own would cancel the agent
                 self.failed(self._names[id(sink)], error)
         return record
-
-    def _processed(self, process: Processor, record: Record) -> Record | None:
-        try:
-            return process(record)
-        except Exception as error:  # a redactor that fails must not let the record through
-            self.failed(_name(process), error)
-            return None
 
     def span(self, run: Started) -> Span | None:
         """What stands for this run in OpenTelemetry's context: a sink's live span, else one that has its ids only."""

@@ -30,7 +30,7 @@ class Kept:
         """A state, without what the graph's view has shown already."""
         if not self._delta:
             return self.whole(run, value)
-        return self._made(lambda run, value: _new(run, value, step), run, value)
+        return self._made(_new, run, value, step)
 
     def of_node(self, run: Run, name: str, value: Any, part: str, *, whole: bool = False) -> Payload | None:
         """A node's input or output as its author lets it be seen (LangGraph's `TracePolicy`)."""
@@ -50,11 +50,11 @@ class Kept:
         """What a model answers."""
         return self._made(_generations, run, result)
 
-    def _made(self, make: Callable[[Run, Any], Payload], run: Run, value: Any) -> Payload | None:
+    def _made(self, make: Callable[..., Payload], run: Run, value: Any, *more: Any) -> Payload | None:
         if self._none or run.dropped:
             return None
         try:
-            return make(run, value)
+            return make(run, value, *more)
         except Exception as error:
             return Payload(UNREADABLE.format(type(error).__name__))
 

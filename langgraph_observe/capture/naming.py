@@ -114,16 +114,17 @@ def name_of(serialized: Mapping[str, Any] | None, given: object, fallback: str) 
 
 def attempt(tags: object) -> int:
     """Which try of `with_retry` this is: LangChain says so in a tag, from the second on."""
-    several = tags if isinstance(tags, (list, tuple, set, frozenset)) else ()
-    told = next((tag for tag in several if isinstance(tag, str) and tag.startswith(_RETRY)), "")
-    number = told.removeprefix(_RETRY)
-    return int(number) if number.isdecimal() else 1
+    for tag in tags if isinstance(tags, (list, tuple, set, frozenset)) else ():
+        if isinstance(tag, str) and tag.startswith(_RETRY) and (number := tag.removeprefix(_RETRY)).isdecimal():
+            return int(number)
+    return 1
 
 
 def user_tags(tags: object) -> tuple[str, ...]:
     """Tags that people gave, without those by which LangChain numbers its steps. What is no list of texts gives none."""
     several = tags if isinstance(tags, (list, tuple, set, frozenset)) else ()
-    return tuple(text(tag) for tag in several if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS))
+    found = [tag for tag in several if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS)]
+    return tuple(map(text, found)) if found else ()
 
 
 def given(metadata: Mapping[str, Any], *keys: str) -> str | None:
