@@ -166,12 +166,13 @@ def _body(plain: Mapping[str, object], count: Count) -> Size:
         size += Size(text=count(str(name)), fixed=PER_NAME)
     if plain.get("tool_call_id"):
         size += Size(fixed=PER_TOOL_CALL_ID)
-    calls = plain.get("tool_calls")
-    return sum((_call(call, count) for call in calls if isinstance(call, dict)), size) if isinstance(calls, list) else size
+    calls = [call for name in ("tool_calls", "invalid_tool_calls") if isinstance(made := plain.get(name), list) for call in made]
+    return sum((_call(call, count) for call in calls if isinstance(call, dict)), size)
 
 
 def _call(call: Mapping[str, object], count: Count) -> Size:
-    return Size(text=count(str(call.get("name"))) + count(encode(call.get("args")).decode()))
+    args = call.get("args")  # as they were written, where they are no JSON
+    return Size(text=count(str(call.get("name"))) + count(args if isinstance(args, str) else encode(args).decode()))
 
 
 def _content(content: object, count: Count) -> Size:

@@ -34,6 +34,20 @@ _MEDIA: Final = re.compile(
 )
 """Binary as text, in JSON and in JSON within it: in a URL, or as LangChain, OpenAI, Anthropic and Google have it."""
 
+_REASONS: Final = {
+    "completed": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_calls": "tool_call",
+    "tool_use": "tool_call",
+    "function_call": "tool_call",
+    "refusal": "content_filter",
+    "safety": "content_filter",
+    "guardrail_intervened": "content_filter",
+}
+"""Why a message ends, in a provider's words, lower case → as the schema of output messages has it; the span has the former."""
+
 Part = dict[str, Any]
 
 
@@ -55,7 +69,9 @@ def attributes(record: Finished, limit: int | None = None) -> dict[str, str]:
         case "retriever":
             made = {"gen_ai.retrieval.query.text": _plain(taken), "gen_ai.retrieval.documents": _shown(given, documents)}
         case _:
-            made = _values(taken, given)
+            made = {}
+    if not made or kind in {"agent", "retriever"}:
+        made |= _values(taken, given)
     return {name: text if limit is None else _within(text, limit) for name, text in made.items() if text is not None}
 
 
@@ -90,10 +106,11 @@ def _shallow(value: object, room: int = DEEPEST) -> object:
 
 
 def _values(taken: Payload | None, given: Payload | None) -> dict[str, str | None]:
-    """A state is no chat message.
+    """A state is no chat message, and the text of a document no part of the conventions.
 
-    `input.value` and `output.value` are OpenInference's names: Phoenix, Arize and Langfuse show them as a span's input and
-    output; a name of our own would be shown by nobody.
+    `input.value` and `output.value` are OpenInference's names: Phoenix, Arize, MLflow and Langfuse show them as a span's input
+    and output, and in a list of traces those of the root, where they look for no messages. A name of our own would be shown by
+    nobody.
     """
     mime = "application/json"
     return {
@@ -188,7 +205,10 @@ def said(record: Finished) -> tuple[list[Part], list[Part]]:
 
 
 def _reasoned(made: Part, reason: str | None) -> Part:
-    return made | ({"finish_reason": reason} if reason else {})
+    if not reason:
+        return made
+    word = reason.lower()
+    return made | {"finish_reason": _REASONS.get(word, word if word in _REASONS.values() else reason)}
 
 
 def _bounded(made: Part) -> str:

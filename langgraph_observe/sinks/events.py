@@ -174,7 +174,7 @@ def _pause(record: Noted) -> gen_ai.Attributes:
             "langgraph.interrupt.ids": ids,
             "gen_ai.agent.pause.id": ids[0] if len(ids) == 1 else None,
             "gen_ai.conversation.id": record.run.thread_id or record.run.session_id,
-            "gen_ai.agent.name": record.run.agent,
+            "gen_ai.agent.name": gen_ai.agent(record.run),
         }
     )
 

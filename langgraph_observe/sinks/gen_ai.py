@@ -7,6 +7,7 @@ under `langgraph.*`, what this package adds under `langgraph_observe.*`; nothing
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from langgraph_observe.records import Failure, Finished, Started
 
 SCOPE: Final = "langgraph_observe"
+STREAM: Final = f"{SCOPE}.stream"
 VERSION: Final = version("langgraph-observe")
 
 Value: TypeAlias = str | bool | int | float | list[str]
@@ -53,6 +55,9 @@ OPERATIONS: Final = {
 """A chain (a prompt template, a parser, a sequence) and an HTTP stream are no operation of the conventions: their spans are
 named by the run and carry no `gen_ai.operation.name`, since a made-up value would be a violation."""
 
+OPENINFERENCE: Final = {"graph": "CHAIN", "node": "CHAIN", "chain": "CHAIN", "stream": "CHAIN", "retriever": "RETRIEVER"}
+"""`openinference.span.kind` of what Phoenix or MLflow do not know by its operation: they would show it as of unknown kind."""
+
 PROVIDERS: Final = {
     "openai-codex": "openai",
     "azure": "azure.ai.openai",
@@ -74,6 +79,8 @@ PROVIDERS: Final = {
 _DEFAULT_NAMES: Final = frozenset({"LangGraph", "StateGraph", "CompiledStateGraph", "Pregel"})
 """Type names that LangGraph gives a graph without a name: the conventions forbid them as a workflow's name."""
 
+_UNSAID: Final = {"model": "unknown", "remote": "langgraph"}
+"""The provider where nobody names one: a remote graph is spoken to in LangGraph's own protocol."""
 _CANCELLED: Final = {"task_cancelled": "asyncio.exceptions.CancelledError"}
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -135,6 +142,11 @@ def subject(run: Started) -> str | None:
             return None
 
 
+def agent(run: Started) -> str | None:
+    """`gen_ai.agent.name` of every run in an agent; None where nobody named it."""
+    return subject(run) if run.kind == "agent" or run.remote else _given(run.agent)
+
+
 def _given(*names: str | None) -> str | None:
     return next((name for name in names if name and name not in _DEFAULT_NAMES), None)
 
@@ -151,11 +163,9 @@ def span_kind(run: Started) -> SpanKind:
 
 
 def provider(run: Started) -> str | None:
-    """`gen_ai.provider.name`. Required of a model call, so an unknown one is called `unknown` there."""
-    if run.kind not in {"model", "retriever"}:
-        return None
-    name = run.provider or ("unknown" if run.kind == "model" else None)
-    return PROVIDERS.get(name, name) if name else None
+    """`gen_ai.provider.name`. Required of what leaves the process but a retriever's search; the conventions forbid it of an agent here."""
+    name = run.provider or _UNSAID.get("remote" if run.remote else run.kind)
+    return PROVIDERS.get(name, name) if name and span_kind(run) is SpanKind.CLIENT else None
 
 
 def begun(run: Started) -> Attributes:
@@ -166,7 +176,7 @@ def begun(run: Started) -> Attributes:
             "server.address": host,
             "server.port": port,
             "gen_ai.tool.type": "function" if run.kind == "tool" else None,
-            "gen_ai.agent.name": subject(run) if run.kind == "agent" or run.remote else run.agent,
+            "gen_ai.agent.name": agent(run),
             "gen_ai.request.model": run.model if run.kind == "model" else None,
             "gen_ai.tool.name": run.name if run.kind == "tool" else None,
             "gen_ai.provider.name": provider(run),
@@ -199,10 +209,42 @@ def ended(record: Finished, told: frozenset[Era] = ERAS["both"]) -> Attributes:
         "langgraph_observe.outcome": record.outcome if record.outcome != "ok" else None,
         "langgraph_observe.end_reason": record.reason,
     }
-    theirs: dict[str, Value | None] = {"gen_ai.conversation.id": run.thread_id or run.session_id}
+    theirs: dict[str, Value | None] = {
+        "openinference.span.kind": OPENINFERENCE.get(run.kind),
+        "user.id": run.user_id,
+        "session.id": run.session_id,  # where backends look first: a session may be several conversations
+        "gen_ai.conversation.id": run.thread_id or run.session_id,
+    }
     required = begun(run) | known({"error.type": error_type(record)})
+    ours |= _of_stream(record)
     made = known(ours | _OF_KIND.get(run.kind, _nothing)(record) | theirs) | required
     return {name: value for name, value in made.items() if RENAMED.get(name) is None or RENAMED[name] in told}
+
+
+def _of_stream(record: Finished) -> dict[str, Value | None]:
+    """Pieces over time, of whatever was streamed. Times are seconds since the start of the run."""
+    if (stream := record.stream) is None:
+        return {}
+    return {
+        f"{STREAM}.timeline": json.dumps([[round(at, 4), pieces] for at, pieces in stream.timeline]) if stream.timeline else None,
+        f"{STREAM}.kinds": sorted(stream.kinds),
+        f"{STREAM}.keepalives": stream.keepalives,
+        f"{STREAM}.bytes": stream.bytes,
+        f"{STREAM}.resumed": stream.resumed or None,
+        f"{STREAM}.errors": stream.errors or None,
+        f"{STREAM}.stalls": stream.stalls or None,
+        f"{STREAM}.longest_gap": stream.longest_gap_seconds,
+        f"{STREAM}.time_to_last_piece": stream.last_seconds,
+        f"{STREAM}.time_to_first_piece": record.first_token_seconds,
+        f"{STREAM}.pieces": stream.pieces,
+    }
+
+
+def _of_http(record: Finished) -> dict[str, Value | None]:
+    """OpenTelemetry's own names of HTTP. `observe_stream` knows no request."""
+    told = record.run.metadata
+    method, status = _text(told.get("http.request.method")), _int(told.get("http.response.status_code"))
+    return {"http.route": record.run.name if method else None, "http.request.method": method, "http.response.status_code": status}
 
 
 def _nothing(_: Finished) -> dict[str, Value | None]:
@@ -238,7 +280,7 @@ def _of_retriever(record: Finished) -> dict[str, Value | None]:
 
 def _of_model(record: Finished) -> dict[str, Value | None]:
     run = record.run
-    streamed = run.streaming or bool(record.chunks)
+    streamed = run.streaming or record.stream is not None
     cut = record.reason == "stream_closed" and not record.finish_reasons
     return (
         {name: convert(run.parameters[key]) for key, (name, convert) in _PARAMETERS.items() if key in run.parameters}
@@ -263,6 +305,7 @@ _OF_KIND: Final[Mapping[str, Callable[[Finished], dict[str, Value | None]]]] = {
     "tool": _of_tool,
     "retriever": _of_retriever,
     "model": _of_model,
+    "stream": _of_http,
 }
 
 
@@ -293,7 +336,7 @@ def error_type(record: Finished) -> str | None:
     match record.outcome, record.reason:
         case "error", _:
             return failure or "_OTHER"
-        case "cancelled", "stream_closed":
+        case "cancelled", "stream_closed" | "client_disconnect":
             return None
         case "cancelled", _:
             return failure or _CANCELLED.get(record.reason or "", record.reason) or "_OTHER"
@@ -333,6 +376,16 @@ def _choices(value: object) -> int | None:
     return count if (count := _int(value)) != 1 else None
 
 
+def _output(value: object) -> str | None:
+    match value:
+        case {"type": "json_object" | "json_schema"}:
+            return "json"
+        case {"type": "text"}:
+            return "text"
+        case _:
+            return None
+
+
 def _effort(value: object) -> str | None:
     return _text(value.get("effort")) if isinstance(value, dict) else _text(value)
 
@@ -350,6 +403,7 @@ _PARAMETERS: Final[Mapping[str, tuple[str, Callable[[object], Value | None]]]] =
     "stop_sequences": ("gen_ai.request.stop_sequences", _texts),
     "seed": ("gen_ai.request.seed", _int),
     "n": ("gen_ai.request.choice.count", _choices),
+    "response_format": ("gen_ai.output.type", _output),
     "reasoning": ("gen_ai.request.reasoning.level", _effort),
     "reasoning_effort": ("gen_ai.request.reasoning.level", _effort),
 }

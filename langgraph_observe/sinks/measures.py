@@ -147,7 +147,7 @@ def _operation(run: Started, answered: str | None = None) -> Attributes:
 
 
 def _tool(run: Started) -> Attributes:
-    return gen_ai.known({"gen_ai.tool.name": run.name, "gen_ai.tool.type": "function", "gen_ai.agent.name": run.agent})
+    return gen_ai.known({"gen_ai.tool.name": run.name, "gen_ai.tool.type": "function", "gen_ai.agent.name": gen_ai.agent(run)})
 
 
 def _node(end: Finished) -> Attributes:
@@ -183,12 +183,12 @@ def _inference(end: Finished, failed: Attributes, eras: frozenset[Era]) -> Itera
 def _chunks(name: str, end: Finished, first: float, call: Attributes) -> Iterator[Measure]:
     """One for each chunk after the first, as the conventions ask, so that counts, sums and means are theirs.
 
-    When each chunk came is not on the record: all of one call have its mean. A call that broke off has none, for the wait
+    When each chunk came is on the record in a few points only: all of one call have its mean. A call that broke off has none, for the wait
     after its last chunk was no chunk's.
     """
-    if end.outcome == "ok" and end.chunks is not None and end.chunks > 1:
-        mean = max(0.0, end.seconds - first) / (end.chunks - 1)
-        yield from itertools.repeat((name, mean, call), end.chunks - 1)
+    if end.outcome == "ok" and end.stream is not None and (later := end.stream.pieces - 1) > 0:
+        mean = max(0.0, (end.stream.last_seconds or first) - first) / later
+        yield from itertools.repeat((name, mean, call), later)
 
 
 def _usage(told: Usage, call: Attributes) -> Iterator[Measure]:

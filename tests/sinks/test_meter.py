@@ -21,7 +21,7 @@ from ways import WAYS
 from ways import run as call
 
 from langgraph_observe import Observer, demo
-from langgraph_observe.records import Usage
+from langgraph_observe.records import Stream, Usage
 from langgraph_observe.sinks import otel
 from langgraph_observe.sinks.measures import INSTRUMENTS
 from langgraph_observe.sinks.meter import Meters
@@ -165,12 +165,12 @@ def test_a_streamed_answer_has_a_first_chunk_and_a_time_for_each_later_one(bench
 
 def test_the_times_of_the_later_chunks_add_up_to_the_call(bench):
     run = chat(streaming=True)
-    bench(run, answered(run, seconds=1.5, first_token_seconds=0.5, chunks=5))
+    bench(run, answered(run, seconds=1.5, first_token_seconds=0.5, stream=Stream(pieces=5, last_seconds=1.5)))
     (point,) = bench.read()["gen_ai.client.operation.time_per_output_chunk"]
     assert (point.count, point.sum, point.min, point.max) == (4, 1.0, 0.25, 0.25)
 
 
-@pytest.mark.parametrize("end", [{"chunks": 5, **failed()}, {"chunks": 1}, {"chunks": None}])
+@pytest.mark.parametrize("end", [{"stream": Stream(pieces=5), **failed()}, {"stream": Stream(pieces=1)}, {"stream": None}])
 def test_the_wait_after_a_stream_broke_off_is_no_chunks(bench, end):
     run = chat(streaming=True)
     bench(run, answered(run, seconds=60, first_token_seconds=0.5, **end))

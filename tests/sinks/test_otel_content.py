@@ -176,11 +176,13 @@ def test_every_kind_of_content_block_keeps_the_schema(talking):
     assert PIXEL not in text
 
 
-@pytest.mark.parametrize(("given", "name"), [([question()], "gen_ai.input.messages"), ([["user", "hi"]], "input.value")])
-def test_an_agent_shows_messages_where_it_was_given_messages(talking, given, name):
+@pytest.mark.parametrize(
+    ("given", "names"), [([question()], {"gen_ai.input.messages", "input.value"}), ([["user", "hi"]], {"input.value"})]
+)
+def test_an_agent_shows_its_state_and_messages_where_it_was_given_messages(talking, given, names):
     run = started("agent", agent="a", input=Payload({"messages": given}))
     held = talking(run, finished(run, output=Payload({"messages": [question()]}))).out()[None].attributes
-    assert {"gen_ai.input.messages", "input.value"} & held.keys() == {name}
+    assert {"gen_ai.input.messages", "input.value"} & held.keys() == names
 
 
 def test_a_tool_shows_arguments_and_result(talking):
@@ -202,13 +204,13 @@ def test_what_a_plain_model_says_is_a_message_too(talking):
     assert json.loads(held["gen_ai.output.messages"]) == [{"role": "assistant", "parts": [{"type": "text", "content": "a time"}]}]
 
 
-def test_a_retriever_shows_ids_and_scores_but_no_text(talking):
+def test_a_retriever_shows_ids_and_scores_by_the_conventions_and_texts_beside_them(talking):
     run = started("retriever", input=Payload("who?"))
     found = [{"page_content": "secret text", "id": "d1", "metadata": {"score": 0.5, "source": "a.txt"}}, {"page_content": "t"}]
     span = talking(run, finished(run, output=Payload(found))).out()[None]
     assert span.attributes["gen_ai.retrieval.query.text"] == "who?"
     assert json.loads(span.attributes["gen_ai.retrieval.documents"]) == [{"id": "d1", "score": 0.5}, {}]
-    assert "secret" not in span.to_json()
+    assert json.loads(span.attributes["output.value"]) == found
 
 
 def test_a_state_is_shown_under_the_names_that_backends_read(talking):
