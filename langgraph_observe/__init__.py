@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from langgraph_observe.observer import Observer, Options, observe
 from langgraph_observe.records import (
@@ -21,12 +22,15 @@ from langgraph_observe.records import (
     Scored,
     Sink,
     Started,
+    Stream,
     Usage,
 )
 
 if TYPE_CHECKING:
     from langgraph_observe.capture.collect import collect_runs
     from langgraph_observe.capture.handler import CallbackHandler
+    from langgraph_observe.capture.http import StreamMiddleware
+    from langgraph_observe.capture.served import observe_stream
     from langgraph_observe.everywhere import instrument, uninstrument
     from langgraph_observe.explore import traces
 
@@ -46,34 +50,37 @@ __all__ = [
     "Scored",
     "Sink",
     "Started",
+    "Stream",
+    "StreamMiddleware",
     "Usage",
     "collect_runs",
     "instrument",
     "observe",
+    "observe_stream",
     "traces",
     "uninstrument",
 ]
 
 
+_LATER: Final = {
+    "CallbackHandler": "capture.handler",
+    "StreamMiddleware": "capture.http",
+    "collect_runs": "capture.collect",
+    "instrument": "everywhere",
+    "observe_stream": "capture.served",
+    "traces": "explore",
+    "uninstrument": "everywhere",
+}
+"""LangChain, the read side and what not everybody needs are imported when they are first named."""
+
+
 def __getattr__(name: str) -> object:
-    """LangChain and the read side are imported when they are first named."""
-    if name == "CallbackHandler":
-        from langgraph_observe.capture.handler import CallbackHandler
-
-        return CallbackHandler
-    if name == "collect_runs":
-        from langgraph_observe.capture.collect import collect_runs
-
-        return collect_runs
-    if name in ("instrument", "uninstrument"):
-        from langgraph_observe import everywhere
-
-        return getattr(everywhere, name)
+    if name not in _LATER:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    found = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     if name == "traces":
-        from langgraph_observe.explore import traces
         from langgraph_observe.observer import flush_all
 
-        traces.before = flush_all
-        return traces
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+        found.before = flush_all
+    return found

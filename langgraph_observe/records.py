@@ -6,8 +6,8 @@ are paid for by the first sink that reads them, on its own thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from langgraph_observe.payloads import Lazy, Message, Payload, Redactor
 
@@ -32,12 +32,36 @@ __all__ = [
     "Scored",
     "Sink",
     "Started",
+    "Stream",
     "Usage",
     "totals",
 ]
 
 Kind: TypeAlias = Literal["graph", "node", "agent", "model", "tool", "retriever", "chain", "stream"]
 Outcome: TypeAlias = Literal["ok", "error", "interrupted", "cancelled", "abandoned"]
+STALL_SECONDS: Final = 5.0
+"""A gap between two pieces of a stream that is longer is a stall."""
+R = TypeVar("R")
+
+
+def _quick(record: type[R]) -> type[R]:
+    """A frozen dataclass that is built in a third of the time: its own `__init__` pays `object.__setattr__` for each field.
+
+    A new record is of a class that has the same slots and is not frozen, until its fields are set.
+    """
+    draft = type(f"_{record.__name__}", (), {"__slots__": record.__slots__})  # type: ignore[attr-defined]  # slots=True
+    given: dict[str, Any] = {"MISSING": MISSING, "draft": draft, "record": record, "become": object.__setattr__}
+    head, body = ["self", "*"], ["become(self, '__class__', draft)"]
+    for one in fields(record):  # type: ignore[arg-type]  # a dataclass
+        made = one.default_factory is not MISSING
+        given[f"_{one.name}"] = one.default_factory if made else one.default
+        required = not made and one.default is MISSING
+        head.append(one.name if required else f"{one.name}={'MISSING' if made else f'_{one.name}'}")
+        body.append(f"self.{one.name} = " + (f"_{one.name}() if {one.name} is MISSING else {one.name}" if made else one.name))
+    body.append("self.__class__ = record")
+    exec(f"def __init__({', '.join(head)}):\n " + "\n ".join(body), given)  # noqa: S102 - as dataclasses does
+    record.__init__ = given["__init__"]  # type: ignore[method-assign]
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +81,7 @@ class Prompt:
     version: int
 
 
+@_quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """A run has begun. Everything known at that moment; `Finished` carries it again."""
@@ -154,6 +179,34 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """Pieces over time: what a model streamed, what the caller of a graph's stream took, the events of an HTTP response."""
+
+    pieces: int
+    """Of a model, those that hold something; of a graph, chunks; of an event stream, events, keep-alives left out."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Pieces of a graph by stream mode, of an event stream by event type (`message` where none is named, `__other__` for those
+    beyond the first 32 types)."""
+    bytes: int | None = None
+    """Of an HTTP body."""
+    keepalives: int | None = None
+    """Comments in an event stream."""
+    last_seconds: float | None = None
+    """When the last piece came, since the start."""
+    longest_gap_seconds: float | None = None
+    """Between two pieces."""
+    stalls: int = 0
+    """Gaps of more than `STALL_SECONDS`."""
+    errors: int = 0
+    """Events of type `error`: a failure told in a response that began as 200."""
+    resumed: bool = False
+    """The client has read this stream before: it sent `Last-Event-ID`."""
+    timeline: tuple[tuple[float, int], ...] = ()
+    """Seconds since the start and pieces by then, at most 64 points, the last piece always among them: tokens over time."""
+
+
+@_quick
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A run has ended, exactly once, with the beginning it had."""
 
@@ -164,10 +217,12 @@ class Finished:
     """Monotonic."""
     reason: str | None = None
     """What kind of an ending, where `outcome` alone does not tell: `interrupt`, `interrupt_before`, `interrupt_after`,
-    `handoff`, `drained`, `stream_closed`, `task_cancelled`, `sibling_failed`, `timeout`, `process_stopped`, `forgotten`, `closed`."""
+    `handoff`, `drained`, `stream_closed`, `task_cancelled`, `sibling_failed`, `timeout`, `process_stopped`, `forgotten`, `closed`,
+    `client_disconnect`, `server_shutdown`."""
     first_token_seconds: float | None = None
-    chunks: int | None = None
-    """Pieces a model streamed."""
+    """To the first piece of a stream: a model's first content, the first chunk that a graph's caller took, the first event."""
+    stream: Stream | None = None
+    """Of what was streamed; None of what was called for its result."""
     measured: Lazy[Usage | None] = field(default_factory=lambda: Lazy(None))
     model: str | None = None
     """The model that answered."""

@@ -200,7 +200,7 @@ async def test_a_cancelled_call_ends_with_nothing_known(serve: Any, model: Any):
         await asyncio.sleep(0)  # LangChain tells nothing: the task's own end does, in its next turn
     end = ended(seen)
     assert (end.outcome, end.reason, end.usage, end.output) == ("cancelled", "task_cancelled", None, None)
-    assert (end.first_token_seconds, end.chunks) == (None, None)
+    assert (end.first_token_seconds, end.stream) == (None, None)
 
 
 @BOTH
@@ -239,9 +239,9 @@ async def test_the_first_token_is_timed_in_streams_only(serve: Any, model: Any, 
     assert text_of(end.output) == "Hello big world"
     if way in STREAMS:
         assert 0 < (end.first_token_seconds or 0) <= end.seconds
-        assert (end.chunks or 0) >= 3
+        assert end.stream.pieces >= 3
     else:
-        assert (end.first_token_seconds, end.chunks) == (None, None)
+        assert (end.first_token_seconds, end.stream) == (None, None)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel
@@ -223,16 +223,19 @@ class Current(trace.Span):
         return getattr(self.target(), name)
 
 
-def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], bool]]) -> Callable[..., Generator[Any, Any, Any]]:
+Streaming: TypeAlias = "tuple[Any, Callable[[Any], None], Callable[[BaseException], None], bool]"
+"""What `start` gives: the chunks, who is told of each that is taken, who of what is raised, whether anybody asks for the current span."""
+
+
+def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any, Any]]:
     """The method that streams what `start` does; between two chunks the consumer's current span is its own, not the graph's.
 
-    `start` gives the chunks, who is told of what is raised, and whether anybody asks for the current span: only then is it
-    exchanged, and nothing but the span ever is. The method is a generator function, as LangGraph's is: LangChain
-    asks, and takes `RunnableLambda(graph.astream)` for something else where it is none.
+    Only where anybody asks for the current span is it exchanged, and nothing but the span ever is. The method is a generator
+    function, as LangGraph's is: LangChain asks, and takes `RunnableLambda(graph.astream)` for something else where it is none.
     """
 
     def stream(self: Any, input: Any, config: Any = None, *more: Any, **options: Any) -> Generator[Any, Any, Any]:  # noqa: A002 - LangGraph's name
-        chunks, failed, swap = start(self, input, config, *more, **options)
+        chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isgenerator(chunks):  # a class of the user's own may return anything that can be iterated
             chunks = (chunk for chunk in chunks)
         current = exchange if swap else _leave
@@ -249,6 +252,7 @@ def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], boo
                     failed(error)
                     raise
                 inner = current(outer)
+                taken(chunk)
                 try:
                     yield chunk
                     step = partial(next, chunks)
@@ -264,11 +268,11 @@ def between(start: Callable[..., tuple[Any, Callable[[BaseException], None], boo
     return stream
 
 
-def abetween(start: Callable[..., tuple[Any, Callable[[BaseException], None], bool]]) -> Callable[..., AsyncGenerator[Any, Any]]:
+def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[Any, Any]]:
     """`between` for an asynchronous stream."""
 
     async def astream(self: Any, input: Any, config: Any = None, *more: Any, **options: Any) -> AsyncGenerator[Any, Any]:  # noqa: A002 - as above
-        chunks, failed, swap = start(self, input, config, *more, **options)
+        chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isasyncgen(chunks):
             chunks = (chunk async for chunk in chunks)
         current = exchange if swap else _leave
@@ -285,6 +289,7 @@ def abetween(start: Callable[..., tuple[Any, Callable[[BaseException], None], bo
                     failed(error)
                     raise
                 inner = current(outer)
+                taken(chunk)
                 try:
                     yield chunk
                     step = chunks.__anext__

@@ -11,13 +11,14 @@ import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph.errors import ParentCommand
+from langgraph.errors import NodeTimeoutError, ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
 from langgraph_observe.capture.context import CARRIED
+from langgraph_observe.capture.payload import qualified
 from langgraph_observe.payloads import text
-from langgraph_observe.records import Link
+from langgraph_observe.records import Failure, Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -187,6 +188,27 @@ def policy(run: Run, name: str, part: str) -> Callable[[Any], Any] | None:
 def limited(pregel: Any, name: str | None) -> bool:
     """Whether the node has a limit of time of its own."""
     return getattr(getattr(pregel, "nodes", {}).get(name), "timeout", None) is not None
+
+
+def explain(node: Run, fields: dict[str, Any]) -> None:
+    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48).
+
+    In a graph that went on, only the node's own limit of time can have done it: what followed was another try, or its handler.
+    """
+    graph = node.home
+    if graph is None:
+        return
+    name, reason, failure = graph.blame or (None, "sibling_failed", None)
+    if graph.outcome in ("ok", "interrupted") and limited(graph.pregel, node.node):
+        fields |= {"outcome": "error", "reason": "timeout", "failure": Failure(qualified(NodeTimeoutError), "")}
+    elif graph.outcome == "error" and name is not None:
+        if name == node.node and graph.blamed in (None, node.checkpoint_ns):
+            graph.blamed = node.checkpoint_ns  # another task of this node is not to blame: it was cancelled after that
+            fields |= {"outcome": "error", "reason": reason, "failure": failure}
+        else:
+            fields["reason"] = "sibling_failed"
+    elif graph.outcome == "error":
+        fields["reason"] = reason
 
 
 def route(run: Run, outputs: Any) -> None:

@@ -317,22 +317,22 @@ class CallbackHandler(GraphCallbackHandler):
         )  # fmt: skip
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
-        """A piece of a streamed answer. No work here beyond a counter and the first one's time; a counter needs no guard."""
+        """A piece of a streamed answer. No work here beyond its time and a counter; a counter needs no guard."""
         if (run := self.tracker.get(run_id)) is not None:
-            run.chunks += 1
-            if run.first_ns is None:
-                self._first(run, token, chunk)
+            if token:
+                self.tracker.piece(run)
+            else:
+                self._wordless(run, chunk)
 
     @_safely
-    def _first(self, run: Run, token: Any, chunk: Any) -> None:
-        if token or usage.has_content(chunk):
-            self.tracker.token(run)
+    def _wordless(self, run: Run, chunk: Any) -> None:
+        self.tracker.piece(run, said=usage.has_content(chunk))
 
     @_safely
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A piece of an answer in `stream_events(version="v3")`, where no token is told."""
-        if (run := self.tracker.get(run_id)) is not None and run.first_ns is None and event.get("event") in _CONTENT_EVENTS:
-            self.tracker.token(run)
+        if (run := self.tracker.get(run_id)) is not None and event.get("event") in _CONTENT_EVENTS:
+            self.tracker.piece(run)
 
     @_safely
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -348,9 +348,8 @@ class CallbackHandler(GraphCallbackHandler):
         outcome, reason = naming.ending(error)
         failure = naming.failure_of(error, content=self._content) if outcome == "error" else None
         partial = usage.arrived(kwargs.get("response"))
-        self.tracker.finish(
-            run, outcome, reason, error, failure=failure, **(self._answer(run, partial, guess=bool(run.chunks)) if partial else {})
-        )
+        told = self._answer(run, partial, guess=run.pieces is not None) if partial else {}
+        self.tracker.finish(run, outcome, reason, error, failure=failure, **told)
 
     def _answer(self, run: Run, result: LLMResult, *, guess: bool) -> dict[str, Any]:
         answer = usage.answer(result)

@@ -35,7 +35,7 @@ class Call:
     ) -> None:  # fmt: skip
         self._pregel, self._inputs, self._headers = pregel, inputs, headers
         self._config: Mapping[str, Any] = config if isinstance(config, dict) else {}
-        self._runs = [(handler, uuid4()) for handler in handlers]
+        self.runs = [(handler, uuid4()) for handler in handlers]
         self._last: Any = None
         self._asked: Any = None
 
@@ -65,13 +65,13 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """The call was refused, broke off, or was closed by its consumer."""
-        for handler, run_id in self._runs:
+        for handler, run_id in self.runs:
             handler.on_chain_error(error, run_id=run_id)
 
     def _begin(self) -> Mapping[str, str] | None:
         """Start the runs; the headers of the call, with the span that the other side's is to be a child of."""
         carried: dict[str, str] = {}
-        for handler, run_id in self._runs:
+        for handler, run_id in self.runs:
             handler.calls(self._pregel, self._inputs, self._config, run_id, caller_of(self._config), carried)
         return {**carried, **(self._headers or {})} or self._headers
 
@@ -85,5 +85,5 @@ class Call:
             self._last = state
 
     def _end(self) -> None:
-        for handler, run_id in self._runs:
+        for handler, run_id in self.runs:
             handler.answers(run_id, self._last, self._asked)

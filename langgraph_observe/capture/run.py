@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from langgraph_observe.capture.collect import Root
     from langgraph_observe.capture.context import Scope
+    from langgraph_observe.capture.pieces import Pieces
     from langgraph_observe.records import Failure, Kind, Link, Outcome, Prompt, Started
 
 
@@ -25,8 +26,8 @@ class Run:
     """An open run: what its end needs, and what its children inherit."""
 
     __slots__ = (
-        "agent", "attempts", "blame", "blamed", "bound", "checkpoint_ns", "children", "chunks", "dropped", "entry", "failed", "falls_back", "first_ns", "frame", "goto", "graph", "held", "home", "id",
-        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pregel", "prompt", "record", "root", "scope", "seen",
+        "agent", "attempts", "blame", "blamed", "bound", "checkpoint_ns", "children", "dropped", "entry", "failed", "falls_back", "frame", "goto", "graph", "held", "home", "id",
+        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pieces", "pregel", "prompt", "record", "root", "scope", "seen",
         "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
     )  # fmt: skip
@@ -39,8 +40,8 @@ class Run:
         """The open run whose end looks after this one."""
         self.root: Run = parent.root if parent else self
         self.started_ns = now
-        self.first_ns: int | None = None
-        self.chunks = 0
+        self.pieces: Pieces | None = None
+        """Of what is streamed."""
         self.bound = 1
         """How many times each of its events is told."""
         self.children: dict[int, Run] = {}
@@ -135,7 +136,7 @@ class Run:
     def release(self) -> None:
         """Keep what a late child inherits; let go of payloads, graphs and tasks."""
         self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
-        self.frame = self.seen = None
+        self.frame = self.seen = self.pieces = None
         self.children = {}
 
 

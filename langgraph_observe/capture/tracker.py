@@ -18,13 +18,13 @@ from uuid import UUID
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import NodeCancelledError, NodeTimeoutError
 
-from langgraph_observe.capture import caller, context, naming
+from langgraph_observe.capture import caller, context, naming, served
 from langgraph_observe.capture.collect import Root, collecting
 from langgraph_observe.capture.context import Scope
-from langgraph_observe.capture.graph import limited
-from langgraph_observe.capture.payload import qualified
+from langgraph_observe.capture.graph import explain
+from langgraph_observe.capture.pieces import Pieces
 from langgraph_observe.capture.run import IDS, Ids, Run, Runs, key_of
-from langgraph_observe.records import Failure, Finished, Link, Noted, Payload, Started
+from langgraph_observe.records import Finished, Link, Noted, Payload, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,8 @@ class Tracker:
         self._emit = observer.emit
         self._span = observer.span
         self._in_context = observer.in_context
-        self._clock = clock
+        self.now = self._clock = clock
+        """Nanoseconds on the clock of all runs."""
         self._ids = ids or IDS
         self._runs = Runs()
         self._nodes: dict[str, Run] = {}
@@ -65,6 +66,10 @@ class Tracker:
     def get(self, run_id: UUID) -> Run | None:
         """The open run of this id."""
         return self._runs.get(key_of(run_id))
+
+    def has(self, run: Run) -> bool:
+        """Whether this very run is open, here."""
+        return self._runs.get(run.key) is run
 
     def take(self, run_id: UUID) -> Run | None:
         """The open run of this id, for the one caller that ends it."""
@@ -117,11 +122,14 @@ class Tracker:
     ) -> None:
         """Give the run its identity and tell the world. `own` are fields of `Started` that are not inherited."""
         parent = run.parent
+        stream = served.around(self) if parent is None and kind != "stream" else None
         run.kind = kind
         parent_id, parent_span_id, sender = run.id or None, run.span_id or None, None
         if parent is None:
             run.scope, sender = Scope(None), context.sender(metadata)
             parent_span_id = self._root(run, sender or run.scope.ambient, options, tags, metadata)
+            if stream is not None and sender is None:
+                parent_id, parent_span_id = served.hold(run, stream)
         else:
             self._extend(run, parent, tags, metadata)
         self._identify(run)
@@ -246,9 +254,12 @@ class Tracker:
             at_ns = visible.wall_ns + self._clock()
             self._emit(Noted(run=visible.record, kind=kind, at_ns=at_ns, name=name, payload=payload))
 
-    def token(self, run: Run) -> None:
-        """The first content of a streamed answer."""
-        run.first_ns = self._clock()
+    def piece(self, run: Run, *, said: bool = True) -> None:
+        """A piece of what it streams has come, one that says something or none."""
+        if run.pieces is None:
+            run.pieces = Pieces()
+        if said:
+            run.pieces.add(self._clock())
 
     def pause(self, run: Run, reason: str, checkpoint_id: str | None) -> bool:
         """The graph stopped for a human. False if that is known already (the handler is bound twice)."""
@@ -299,7 +310,7 @@ class Tracker:
                 if graph.outcome is None:
                     graph.held.append((run, fields))  # only the graph will know whether it timed out or a sibling failed
                     return
-                _explain(run, fields)
+                explain(run, fields)
         if outcome == "interrupted" and run.kind in ("graph", "agent") and run.parent is not None and run.parent.outcome is None:
             run.parent.paused = run.parent.paused or reason  # a node, or a tool, in which the graph runs
         if graph is run:
@@ -327,7 +338,7 @@ class Tracker:
             case TimeoutError() if getattr(graph.pregel, "step_timeout", None) and (graph.failed or ("", ""))[1] != "TimeoutError":
                 graph.blame = None, "timeout", None  # of the step: no node has raised it
         for run, fields in graph.held:
-            _explain(run, fields)
+            explain(run, fields)
             self._finished(run, fields)
         graph.held = []
 
@@ -340,10 +351,9 @@ class Tracker:
             run.task.remove_done_callback(run.watch)
         record = run.record
         if record is not None and not run.dropped:
-            first = None if run.first_ns is None else (run.first_ns - run.started_ns) / 1e9
-            end = self._emit(
-                Finished(run=record, first_token_seconds=first, chunks=run.chunks // run.bound or None, goto=run.goto, **fields)
-            )
+            first = None if run.pieces is None or run.pieces.first_ns is None else (run.pieces.first_ns - run.started_ns) / 1e9
+            stream = None if run.pieces is None else run.pieces.told(run.started_ns, run.bound if run.kind == "model" else 1)
+            end = self._emit(Finished(run=record, first_token_seconds=first, stream=stream, goto=run.goto, **fields))
             if run.seen is not None and isinstance(end, Finished):
                 run.seen.finished = end
         run.release()
@@ -425,24 +435,3 @@ def _attempt(parent: Run | None, kind: Kind, tags: Sequence[str] | None) -> int:
     """Which try this is, as far as `with_retry` or an agent's middleware tries again."""
     told = naming.attempt(tags)
     return max(told, caller.attempt()) if kind == "model" and parent is not None and parent.failed is not None else told
-
-
-def _explain(node: Run, fields: dict[str, Any]) -> None:
-    """Why a node was cancelled. It only saw that it was; its graph, which has ended, knows (traps t09, t48).
-
-    In a graph that went on, only the node's own limit of time can have done it: what followed was another try, or its handler.
-    """
-    graph = node.home
-    if graph is None:
-        return
-    name, reason, failure = graph.blame or (None, "sibling_failed", None)
-    if graph.outcome in ("ok", "interrupted") and limited(graph.pregel, node.node):
-        fields |= {"outcome": "error", "reason": "timeout", "failure": Failure(qualified(NodeTimeoutError), "")}
-    elif graph.outcome == "error" and name is not None:
-        if name == node.node and graph.blamed in (None, node.checkpoint_ns):
-            graph.blamed = node.checkpoint_ns  # another task of this node is not to blame: it was cancelled after that
-            fields |= {"outcome": "error", "reason": reason, "failure": failure}
-        else:
-            fields["reason"] = "sibling_failed"
-    elif graph.outcome == "error":
-        fields["reason"] = reason

@@ -18,7 +18,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langgraph_observe.capture import context, graph, remote
+from langgraph_observe.capture import context, graph, remote, taken
 from langgraph_observe.capture.hook import everyone
 
 if TYPE_CHECKING:
@@ -91,10 +91,13 @@ def _methods(base: Any, handlers: Handlers) -> dict[str, Any]:
 def _local(base: Any, handlers: Handlers) -> dict[str, Any]:
     defaults = base._defaults  # noqa: SLF001 - where a call's cache is chosen, and nothing else is touched
 
+    inside = taken.calls(base)
+
     def start(stream: Any, self: Any, input: Any, config: Any, *more: Any, **options: Any) -> Any:  # noqa: A002 - LangGraph's name
         told = handlers(self)
         chunks = stream(self, input, _observed(told, config), *more, **options)
-        return chunks, functools.partial(_refused, told, self, input, config), _in_context(told)
+        count = taken.counter(self, options, inside, lambda: [(handler, taken.running(chunks)) for handler in told])
+        return chunks, count, functools.partial(_refused, told, self, input, config), _in_context(told)
 
     def _defaults(self: Any, config: Any, **options: Any) -> Any:
         found, told = defaults(self, config, **options), handlers(self)
@@ -108,7 +111,7 @@ def _local(base: Any, handlers: Handlers) -> dict[str, Any]:
 
 
 def _remote(base: Any, handlers: Handlers) -> dict[str, Any]:
-    stream, astream = base.stream, base.astream
+    stream, astream, inside = base.stream, base.astream, taken.calls(base)
 
     def call(self: Any, input: Any, config: Any, headers: Any) -> tuple[remote.Call, Any, bool]:  # noqa: A002 - as above
         told = handlers(self)
@@ -116,11 +119,13 @@ def _remote(base: Any, handlers: Handlers) -> dict[str, Any]:
 
     def start(self: Any, input: Any, config: Any, headers: Any = None, **options: Any) -> Any:  # noqa: A002 - as above
         made, own, swap = call(self, input, config, headers)
-        return made.stream(lambda headers: stream(self, input, own, headers=headers, **options)), made.fail, swap
+        chunks = made.stream(lambda headers: stream(self, input, own, headers=headers, **options))
+        return chunks, taken.counter(self, options, inside, lambda: made.runs), made.fail, swap
 
     def astart(self: Any, input: Any, config: Any, headers: Any = None, **options: Any) -> Any:  # noqa: A002 - as above
         made, own, swap = call(self, input, config, headers)
-        return made.astream(lambda headers: astream(self, input, own, headers=headers, **options)), made.fail, swap
+        chunks = made.astream(lambda headers: astream(self, input, own, headers=headers, **options))
+        return chunks, taken.counter(self, options, inside, lambda: made.runs), made.fail, swap
 
     return {"stream": context.between(start), "astream": context.abetween(astart)}
 

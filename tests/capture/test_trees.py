@@ -476,5 +476,5 @@ def test_first_token_time_and_pieces_of_a_stream():
 
     streamed, plain = [record for record in seen if isinstance(record, Finished)]
     assert 0 < streamed.first_token_seconds <= streamed.seconds
-    assert streamed.chunks >= 3
-    assert (plain.first_token_seconds, plain.chunks) == (None, None)
+    assert streamed.stream.pieces >= 3
+    assert (plain.first_token_seconds, plain.stream) == (None, None)

@@ -11,7 +11,7 @@ import pytest
 from langgraph_observe.explore.source import Filter
 from langgraph_observe.explore.storefile import StoreFile
 from langgraph_observe.payloads import Lazy, Message, Payload
-from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Usage
+from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Stream, Usage
 from langgraph_observe.sinks.store import Store, default_path
 from langgraph_observe.sinks.store.writer import DAY_NS, Writer
 
@@ -77,7 +77,7 @@ ENDED = Finished(
     seconds=1.25,
     reason="timeout",
     first_token_seconds=0.2,
-    chunks=9,
+    stream=Stream(pieces=9, kinds={"values": 9}, last_seconds=0.5, timeline=((0.2, 1), (0.5, 9))),
     measured=Lazy(SPENT),
     model="gpt-4.1-2025",
     response_id="resp_1",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from langgraph_observe.payloads import plain, text
-from langgraph_observe.records import Failure, Finished, Link, Prompt, Started, Usage
+from langgraph_observe.records import Failure, Finished, Link, Prompt, Started, Stream, Usage
 from langgraph_observe.sinks.store.schema import DERIVED, FINISHED, STARTED, USAGE
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _data(value: object) -> object:
     match value:
         case tuple():
             return [_data(item) for item in value]
-        case Link() | Prompt() | Failure():
+        case Link() | Prompt() | Failure() | Stream():
             return asdict(value)
         case _:
             return value
@@ -71,9 +71,9 @@ def columns(record: Started | Finished) -> tuple[object, ...]:
     match record:
         case Started():
             return (*fitting(_started(record)), *_RUNNING)
-        case Finished(run=run, usage=usage, failure=failure):
+        case Finished(run=run, usage=usage, failure=failure, stream=stream):
             spent = _NO_USAGE if usage is None else _usage(usage)
-            derived = (record.model, failure and failure.type, usage and nano_dollars(usage.cost))
+            derived = (record.model, failure and failure.type, usage and nano_dollars(usage.cost), stream and stream.pieces)
             return tuple(fitting((*_started(run), *_finished(record), *spent, *derived)))
 
 

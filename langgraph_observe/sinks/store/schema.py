@@ -24,15 +24,15 @@ STARTED: Final = (
     *("graph", "node", "agent", "step", "attempt", "thread_id", "session_id", "user_id", "provider", "model"),
 )
 """Columns of `runs` that are fields of Started, by the same name."""
-FINISHED: Final = ("outcome", "seconds", "reason", "first_token_seconds", "chunks", "cached")
+FINISHED: Final = ("outcome", "seconds", "reason", "first_token_seconds", "cached")
 """Columns of `runs` that are fields of Finished, all NULL while the run goes on."""
 USAGE: Final = (
     *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("estimated", "cost_source"),
 )
 """Columns of `runs` that are fields of Usage."""
-DERIVED: Final = ("answered_by", "error_type", "cost_nusd")
-"""Finished.model, Finished.failure.type and Usage.cost."""
+DERIVED: Final = ("answered_by", "error_type", "cost_nusd", "chunks")
+"""Finished.model, Finished.failure.type, Usage.cost and Finished.stream.pieces."""
 RUNS: Final = (*STARTED, *FINISHED, *USAGE, *DERIVED)
 
 REFERENCE: Final = "$messages"
