@@ -137,7 +137,13 @@ class Observer:
         """A copy of the compiled graph whose runs this Observer sees. The graph given is left as it is."""
         from langgraph_observe.capture.watched import watched
 
-        return watched(graph, self.handle(**options)) if self._sinks else graph
+        if not self._sinks:
+            return graph
+        seen = watched(graph, self.handle(**options))
+        nodes = [name for name in getattr(seen, "nodes", ()) if not name.startswith("__")]
+        for sink in self._sinks:
+            self._ask(sink, "expect", getattr(seen, "name", None) or "LangGraph", nodes, options.get("labels"))
+        return seen
 
     def emit(self, record: Record) -> Record | None:
         """Through the processors, to every sink. What the processors made of it, None if they dropped it.

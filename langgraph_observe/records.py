@@ -288,7 +288,8 @@ class Sink(Protocol):
 
     Optional attributes, read once when the Observer is built: `payloads = False` (this sink reads no input or output),
     `flush(timeout: float) -> bool` and `close(timeout: float) -> None`, in seconds, `health() -> Mapping[str, int]` (counts such
-    as `dropped`), `watch(health: Callable[[], Mapping])` (is given the Observer's `health` at the start), `context = True`
+    as `dropped`), `watch(health: Callable[[], Mapping])` (is given the Observer's `health` at the start),
+    `expect(graph: str, nodes: Sequence[str], labels: Mapping[str, str] | None)` (a graph that is watched from now on), `context = True`
     (user code is to find the run it is in as OpenTelemetry's current span) and then `span(run: Started) -> Span | None`
     (the live span; without this method, one that has the record's ids stands in).
     """

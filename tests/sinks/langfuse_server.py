@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from otlp_server import Request, Server, attributes
 
@@ -100,6 +102,54 @@ class Observation:
         return {key.removeprefix(prefix): _unquoted(value) for key, value in self.held.items() if key.startswith(prefix)}
 
     @property
+    def start(self):
+        return datetime.fromtimestamp(self.span.start_time_unix_nano // 10**6 / 1000, UTC)
+
+    @property
+    def is_root(self):
+        return self.parent_id is None or bool(self.held.get("langfuse.internal.is_app_root"))
+
+    def row(self, fields, expanded):
+        """As the read API gives it: groups of fields that were asked for, metadata as texts, cut unless they are `expanded`."""
+        groups = fields.split(",")
+        row = {"id": self.id, "traceId": self.trace_id, "startTime": self.start.isoformat(), "projectId": self.project}
+        row |= {"endTime": self._end(), "parentObservationId": self.parent_id, "type": self.type, "isRootObservation": self.is_root}
+        return row | {key: value for group in groups for key, value in self._group(group, expanded).items()}
+
+    def _end(self):
+        ends = self.span.end_time_unix_nano // 10**6 / 1000
+        return None if self.type == "EVENT" else datetime.fromtimestamp(ends, UTC).isoformat()
+
+    def _group(self, group, expanded):
+        cost = self.data("cost_details") or {}
+        groups = {
+            "basic": {
+                "name": self.name,
+                "level": self.level,
+                "statusMessage": self.words,
+                "userId": self.user,
+                "sessionId": self.session,
+            },
+            "io": {side: self.held.get(f"langfuse.observation.{side}") for side in ("input", "output")},
+            "metadata": {"metadata": {key: text if key in expanded else text[:200] for key, text in self._texts()}},
+            "model": {"model": self.first(*MODEL_KEYS) if self.type == "GENERATION" else None},
+            "usage": {"usageDetails": self.usage, "costDetails": cost, "totalCost": cost.get("total")},
+            "metrics": {"timeToFirstToken": self._first_token()},
+            "trace_context": {"tags": self.tags, "traceName": self.held.get("langfuse.trace.name")},
+        }
+        return groups.get(group, {})
+
+    def _first_token(self):
+        first = self.data("completion_start_time")
+        return first and (datetime.fromisoformat(first) - self.start).total_seconds()
+
+    def _texts(self):
+        """What the server has no field for it keeps under `attributes.`; of another's key it makes a text."""
+        others = {f"attributes.{key}": value for key, value in self.held.items() if not key.startswith("langfuse.")}
+        both = self.metadata | others
+        return [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in both.items()]
+
+    @property
     def usage(self):
         """Exclusive buckets. Without Langfuse's own, what the gen_ai totals leave when their parts are taken out."""
         if (details := self.data("usage_details")) is not None:
@@ -127,12 +177,25 @@ def _unquoted(value):
     return value
 
 
+def _score_row(body):
+    of_run = body.get("observationId")
+    subject = (
+        {"kind": "observation", "id": of_run, "traceId": body["traceId"]} if of_run else {"kind": "trace", "id": body["traceId"]}
+    )
+    when = body["timestamp"]
+    kept = {key: body.get(key) for key in ("id", "name", "value", "dataType", "comment", "metadata")}
+    about = {"projectId": "p", "source": "API", "environment": "default", "timestamp": when, "createdAt": when, "updatedAt": when}
+    return kept | about | {"subject": subject}
+
+
 @dataclass
 class Langfuse(Server):
     """`largest` is the most bytes of a request, as they come over the wire."""
 
     projects: dict[str, str] = field(default_factory=lambda: {PUBLIC: SECRET})
     largest: int | None = None
+    page: int = 1000
+    """The most rows of an answer."""
     scores: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """By project and id: the same id replaces."""
     taken: list[tuple[str, Request]] = field(default_factory=list)
@@ -142,8 +205,10 @@ class Langfuse(Server):
             return self.status, b""
         if (project := self._project(request)) is None:
             return 401, b""
-        if self.largest is not None and int(request.headers["content-length"]) > self.largest:
+        if self.largest is not None and int(request.headers.get("content-length", 0)) > self.largest:
             return 413, b""
+        if not request.body:
+            return self._read(project, request)
         return self._scored(project, request.json) if request.path.endswith("/scores") else self._traced(project, request)
 
     def _project(self, request):
@@ -161,6 +226,38 @@ class Langfuse(Server):
         self.scores |= {(project, body["id"]): body for body in right}
         counts = {"accepted": len(right), "rejected": len(bodies) - len(right), "errors": []}
         return (202, b"{}") if len(right) == len(bodies) else (207, json.dumps(counts).encode())
+
+    def _read(self, project, request):
+        """The read API: `observations.get_many` and `scores.get_many`, `page` at a time."""
+        url = urlsplit(request.path)
+        asked = {key: values[0] for key, values in parse_qs(url.query).items()}
+        if url.path.endswith("/v2/observations"):
+            rows = [
+                one.row(asked.get("fields", "core,basic"), asked.get("expandMetadata", "")) for one in self._wanted(project, asked)
+            ]
+        elif url.path.endswith("/v3/scores"):
+            rows = [
+                _score_row(body) for (of, _), body in self.scores.items() if of == project and body["traceId"] == asked["traceId"]
+            ]
+        else:
+            return 404, b"{}"
+        first = int(base64.b64decode(asked.get("cursor", "")) or 0)
+        last = first + min(int(asked.get("limit", 50)), self.page)
+        more = {"cursor": base64.b64encode(b"%d" % last).decode()} if last < len(rows) else {}
+        return 200, json.dumps({"data": rows[first:last], "meta": {"limit": last - first, **more}}).encode()
+
+    def _wanted(self, project, asked):
+        """Latest first."""
+        told = [one for one in self.observations if one.project == project]
+        rules = {
+            "traceId": lambda one, value: one.trace_id == value,
+            "userId": lambda one, value: one.user == value,
+            "sessionId": lambda one, value: one.session == value,
+            "isRootObservation": lambda one, value: one.is_root == (value == "true"),
+            "fromStartTime": lambda one, value: one.start >= datetime.fromisoformat(value),
+        }
+        found = [one for one in told if all(rules[key](one, value) for key, value in asked.items() if key in rules)]
+        return sorted(found, key=lambda one: one.start, reverse=True)
 
     @property
     def observations(self):

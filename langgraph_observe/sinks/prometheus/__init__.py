@@ -1,21 +1,22 @@
 """Metrics: records → counters, gauges and histograms of prometheus_client. `CATALOG` is the table of what is exposed.
 
-The agent's thread queues records; everything else happens on a thread of its own or in a scrape.
+The agent's thread queues records; everything else happens on a thread of its own or in a scrape. How a scrape comes by
+them: `serve()` on a port of its own, `asgi_app()` in a web application, `push()` at the end of a batch job.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
-import threading
+import time
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prometheus_client import REGISTRY
 
 from langgraph_observe.sinks.deferred import Deferred
 from langgraph_observe.sinks.prometheus.catalog import CATALOG, OTHER, Instrument
-from langgraph_observe.sinks.prometheus.families import join, leave
-from langgraph_observe.sinks.prometheus.tally import Tally
+from langgraph_observe.sinks.prometheus.endpoint import asgi_app, push, serve
+from langgraph_observe.sinks.prometheus.families import join, leave, shared
+from langgraph_observe.sinks.prometheus.tally import Expected, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     Health: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
     """Counts by component, as `{"otel.Spans": {"dropped": 0, "errors": 0}}`."""
 
-__all__ = ["CATALOG", "OTHER", "Instrument", "Metrics"]
+__all__ = ["CATALOG", "OTHER", "Instrument", "Metrics", "asgi_app", "push", "serve"]
 
-SCRAPE_WAITS: Final = 0.5
-"""Seconds that a scrape gives to what was recorded before it."""
-LOSSES: Final = {"dropped": "queue_full", "errors": "failed"}
+HEALTH_EVERY: Final = 1.0
+"""Seconds between two looks at the others' health where no scrape of this process makes it look."""
+LOSSES: Final = {"dropped": "queue_full", "errors": "failed", "lost": "not_delivered"}
 """Counts of a sink's `health()` that mean lost records, and the reason that `dropped_total` gives."""
 
 
@@ -61,19 +62,32 @@ class Metrics:
         self._registry = registry
         self._health: Health = lambda: {"prometheus.Metrics": self.health()}
         self._lost: dict[tuple[str, str], int] = {}
-        self._losing = threading.Lock()
-        self._open = True
+        self._open = False
         self._families = join(registry, namespace, settings, self._before_scrape)
-        tally = Tally(self._families, labels=added, exemplars="PROMETHEUS_MULTIPROC_DIR" not in os.environ)
-        self._deferred = Deferred(tally, name="prometheus.Metrics")
-        self._families.child("build_info", *map(_version, ("langgraph-observe", "langgraph", "langchain-core"))).set(1)
+        self._multiprocess = shared()
+        self._looked = 0.0
+        self._tally = Tally(self._families, labels=added, multiprocess=self._multiprocess)
+        # Deferred's thread keeps what it calls: the whole Metrics only where it must
+        self._deferred: Deferred[Record | Expected] = Deferred(
+            self._count if self._multiprocess else self._tally, name="prometheus.Metrics"
+        )
+        with self._families.counting:
+            self._families.child("build_info", *map(_version, ("langgraph-observe", "langgraph", "langchain-core"))).set(1)
+        self._open = True  # a scrape may come while the rest is made
 
     def __call__(self, record: Record) -> None:
         """Queue a record: prometheus_client's locks are not reentrant, and a callback may come out of the garbage collector."""
         self._deferred(record)
 
+    def expect(self, graph: str, nodes: Sequence[str] = (), labels: Mapping[str, str] | None = None) -> None:
+        """Have the series of a graph and its nodes begin at 0 before it first runs, so that a first failure is an increase.
+
+        `labels` are those that its runs will have.
+        """
+        self._deferred(Expected(graph=graph, nodes=tuple(nodes), labels=dict(labels or {})))
+
     def watch(self, health: Health) -> None:
-        """Show what others lost: at each scrape, `dropped` and `errors` of each component become `dropped_total`.
+        """Show what others lost: at each scrape, `dropped`, `errors` and `lost` of each component become `dropped_total`.
 
         Made for `Observer.health`; until then only this sink's own losses are shown.
         """
@@ -87,6 +101,7 @@ class Metrics:
         """Count what is queued, then take the metrics off the registry unless another Metrics shares them."""
         self._deferred.close(timeout)
         if self._open:
+            self._show_health()
             self._open = False
             leave(self._registry, self._families, self._before_scrape)
 
@@ -94,10 +109,23 @@ class Metrics:
         """Counts since the start: queued now, dropped, errors."""
         return self._deferred.health()
 
-    def _before_scrape(self) -> None:
-        self._deferred.flush(SCRAPE_WAITS)
-        with self._losing:  # two scrapes at once; never taken on an agent's thread
-            for component, counts in self._health().items():
+    def _count(self, record: Record | Expected) -> None:
+        """Where a scrape comes to another process, that has no way to ask this one."""
+        self._tally(record)
+        if time.monotonic() - self._looked > HEALTH_EVERY:
+            self._show_health()
+
+    def _before_scrape(self, timeout: float) -> None:
+        if self._open:
+            self._deferred.flush(timeout)
+            self._show_health()
+
+    def _show_health(self) -> None:
+        self._looked = time.monotonic()
+        health = self._health()
+        with self._families.counting:  # two scrapes at once
+            for component, counts in health.items():
+                self._families.child("export_queue_size", component).set(counts.get("queued", 0))
                 self._note_losses(component, counts)
 
     def _note_losses(self, component: str, counts: Mapping[str, int]) -> None:
