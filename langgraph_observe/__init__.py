@@ -67,9 +67,11 @@ _LATER: Final = {
     "StreamMiddleware": "capture.http",
     "collect_runs": "capture.collect",
     "instrument": "everywhere",
+    "load_ipython_extension": "notebook",
     "observe_stream": "capture.served",
     "traces": "explore",
     "uninstrument": "everywhere",
+    "unload_ipython_extension": "notebook",
 }
 """LangChain, the read side and what not everybody needs are imported when they are first named."""
 
@@ -80,7 +82,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(message)
     found = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     if name == "traces":
-        from langgraph_observe.observer import flush_all
+        from langgraph_observe.observer import flush_all, score
 
-        found.before = flush_all
+        found.before, found.scorer = flush_all, score
     return found

@@ -1,4 +1,4 @@
-"""The command line: `demo`, `run`, `traces`, `show`. Thin: whatever it shows, a notebook can show as well."""
+"""The command line: `demo`, `run`, `doctor`, `deploy`, and what `reading` adds. Thin: whatever it shows, a notebook can show as well."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from langgraph_observe import reading
 from langgraph_observe.sinks.store.schema import StoreError, configured_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langgraph_observe.explore import Trace, Traces
+    from langgraph_observe.explore import Trace
     from langgraph_observe.records import Sink
     from langgraph_observe.sinks.store import Store
 
@@ -49,13 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("program", metavar="PROGRAM", help="a script; with -m, a module")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the program's own")
     run.set_defaults(command=_run)
-    listing = commands.add_parser("traces", help="list the last traces")
-    listing.add_argument("--store", metavar="PATH", help="read this file")
-    listing.set_defaults(command=_traces)
-    show = commands.add_parser("show", help="show one trace as a tree")
-    show.add_argument("id", help="the trace id, or how it begins; `last` for the last one")
-    show.add_argument("--store", metavar="PATH", help="read this file")
-    show.set_defaults(command=_show)
+    reading.add(commands)
+    doctor = commands.add_parser("doctor", help="look at what is installed and configured, and whether it works")
+    doctor.set_defaults(command=_doctor)
+    kit = commands.add_parser("deploy", help="write rules, alerts, boards, a runbook and a compose file for Prometheus and Grafana")
+    kit.add_argument("directory", metavar="DIR", help="files of the kit that are there are replaced")
+    kit.add_argument("--namespace", help="of the metrics, if Metrics was given one")
+    kit.add_argument("--target", action="append", metavar="HOST:PORT", help="an agent to scrape; once for each")
+    kit.add_argument("--channel", action="append", metavar="NAME", help="slack, pagerduty, email, wecom or dingtalk; once for each")
+    kit.add_argument("--limit", action="append", default=[], metavar="ALERT=NUMBER", help="another limit for an alert")
+    kit.add_argument("--runbook", metavar="URL", help="where runbook.md will be; by default it is a board in Grafana")
+    kit.set_defaults(command=_deploy)
     return parser
 
 
@@ -168,20 +173,32 @@ def _lossy(counts: dict[str, int]) -> bool:
     return any(counts.get(name) for name in ("dropped", "errors", "lost"))
 
 
-def _traces(options: argparse.Namespace) -> None:
-    print(_opened(options).table())
+def _doctor(_: argparse.Namespace) -> int:
+    from langgraph_observe.doctor import findings
+
+    found = list(findings())
+    print(*found, sep="\n")
+    return int(any(one.mark == "✖" for one in found))
 
 
-def _show(options: argparse.Namespace) -> None:
-    from rich.console import Console
+def _deploy(options: argparse.Namespace) -> None:
+    from langgraph_observe import deploy
 
-    from langgraph_observe.explore.tree import rich
+    asked = {
+        "namespace": options.namespace,
+        "targets": options.target and tuple(options.target),
+        "channels": options.channel and tuple(options.channel),
+        "limits": dict(map(_limit, options.limit)),
+        "runbook": options.runbook,
+    }
+    settings = deploy.Settings(**{name: value for name, value in asked.items() if value})
+    directory = Path(options.directory)
+    print(f"{len(deploy.write(directory, settings))} files in {directory}; {directory / 'README.md'} says what they are.")
 
-    found = _opened(options)
-    Console().print(rich(found.last() if options.id == "last" else found[options.id]), soft_wrap=True)
 
-
-def _opened(options: argparse.Namespace) -> Traces:
-    from langgraph_observe import traces
-
-    return traces.open(options.store) if options.store else traces
+def _limit(text: str) -> tuple[str, float]:
+    alert, equals, number = text.partition("=")
+    if not equals:
+        message = f"a limit is written ALERT=NUMBER, not {text!r}"
+        raise ValueError(message)
+    return alert, float(number)

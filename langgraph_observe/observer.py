@@ -139,7 +139,7 @@ class Observer:
 
         if not self._sinks:
             return graph
-        seen = watched(graph, self.handle(**options))
+        seen: AnyGraph = watched(graph, self.handle(**options))
         nodes = [name for name in getattr(seen, "nodes", ()) if not name.startswith("__")]
         for sink in self._sinks:
             self._ask(sink, "expect", getattr(seen, "name", None) or "LangGraph", nodes, options.get("labels"))
@@ -293,6 +293,11 @@ def flush_all(timeout: float = 5.0) -> bool:
     for observer in list(_living):
         done &= observer.flush(max(0.0, deadline - time.monotonic()))
     return done
+
+
+def score(name: str, value: float | str, **told: Any) -> Scored:
+    """By the default Observer, which the first score makes. Arguments are those of `Observer.score`."""
+    return default().score(name, value, **told)
 
 
 def _default_process() -> list[Processor]:

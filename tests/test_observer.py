@@ -8,6 +8,7 @@ import textwrap
 import time
 
 import pytest
+from langgraph.graph import START, MessagesState, StateGraph
 
 from langgraph_observe import CallbackHandler, Finished, Observer, Scored, Started
 from langgraph_observe.sinks.deferred import Deferred
@@ -346,3 +347,25 @@ def test_nothing_is_logged_when_all_is_well(caplog):
         ask(CallbackHandler(lambda _: None))
 
     assert caplog.records == []
+
+
+def test_a_sink_that_expects_graphs_is_told_of_each_that_is_watched():
+    """By its name, its own nodes, and the labels that its runs will have."""
+    told = []
+
+    class Expecting(list):
+        __call__ = list.append
+
+        def expect(self, *of):
+            told.append(of)
+
+    def line(name):
+        builder = StateGraph(MessagesState)
+        builder.add_node("ask", lambda _: {})
+        builder.add_edge(START, "ask")
+        return builder.compile(name=name)
+
+    with Observer(Expecting()) as observer:
+        observer.watch(line("one"), labels={"team": "a"})
+        observer.watch(line(None))
+    assert told == [("one", ["ask"], {"team": "a"}), ("LangGraph", ["ask"], None)]

@@ -142,7 +142,11 @@ def test_however_the_handler_is_attached_each_run_is_recorded_once(how):
     asked = unchanged(ATTACHED[how](graph, observer.handler), graph)
     assert once(records, observer) == asked * RUNS
     assert sum(run.parent_id is None for run in begun(records)) == asked
-    assert {end.stream and end.stream.pieces for end in ended(records, "model")} == {None, 1, 3}  # invoked; streamed: as with one handler
+    assert {end.stream and end.stream.pieces for end in ended(records, "model")} == {
+        None,
+        1,
+        3,
+    }  # invoked; streamed: as with one handler
     noted = [record for record in records if isinstance(record, Noted)]
     assert [(note.kind, note.name) for note in noted] == [("custom", "looked")] * (asked // 2)
 

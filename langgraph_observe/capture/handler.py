@@ -177,7 +177,7 @@ class CallbackHandler(GraphCallbackHandler):
         run.path, pushed = path, path[0] == graph.PUSH
         self.tracker.start(
             run, "node", name, self.options, tags, told,
-            triggers=tuple(str(trigger) for trigger in told.get("langgraph_triggers") or ()), attempt=self.tracker.attempt(run),
+            triggers=tuple(map(str, told.get("langgraph_triggers") or ())), attempt=self.tracker.attempt(run),
             links=tuple(graph.senders(run, name, path)) if pushed else (),
             input=self._kept.of_node(run, name, inputs, "process_inputs", whole=pushed),
         )  # fmt: skip

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import gzip
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,20 @@ os.environ |= {
     "LANGFUSE_TRACING_ENABLED": "true",
 }
 
-from langgraph.checkpoint.memory import InMemorySaver  # noqa: E402
-from langgraph.graph import START, MessagesState, StateGraph  # noqa: E402
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: E402
-from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from rich.console import Console
+from rich.table import Table
 
-from langgraph_observe import Observer  # noqa: E402
-from langgraph_observe.sinks.langfuse import Traces  # noqa: E402
-from langgraph_observe.sinks.otel import Spans  # noqa: E402
-from langgraph_observe.sinks.store import Store  # noqa: E402
-from langgraph_observe.testing import ScriptedModel  # noqa: E402
+from langgraph_observe import Observer
+from langgraph_observe.sinks.langfuse import Traces
+from langgraph_observe.sinks.otel import Spans
+from langgraph_observe.sinks.store import Store
+from langgraph_observe.testing import ScriptedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,14 +154,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--arm", action="append", choices=ARMS)
     options = parser.parse_args()
-    print(f"| {options.turns} turns | kB | kB, gzip |\n|---|---:|---:|")
+    table = Table(f"{options.turns} turns", "kB", "kB, gzip")
     for name in options.arm or ARMS:
         try:
-            sent, zipped = measured(name, options.turns)
+            table.add_row(name, *(f"{size / 1000:.0f}" for size in measured(name, options.turns)))
         except ModuleNotFoundError as error:
-            print(f"| {name} | not here: {error.name} | |", file=sys.stderr)
-        else:
-            print(f"| {name} | {sent / 1000:.0f} | {zipped / 1000:.0f} |")
+            table.add_row(name, f"no {error.name}")
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,7 @@ def test_a_provider_replaced_while_a_graph_runs_gets_the_next_graph(monkeypatch)
 
 # -- two Observers
 
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("graph", ["one", "each"])
 def test_two_observers_on_one_provider_make_one_span_of_a_run_and_each_has_all_records(world, way, graph):
