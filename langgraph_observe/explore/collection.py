@@ -10,25 +10,31 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, overload
 from uuid import UUID
 
-from langgraph_observe.explore import words
+from langgraph_observe.explore import html, listing, live, words
+from langgraph_observe.explore.annotate import annotate
+from langgraph_observe.explore.charts import Latency, Outcomes, Overview, Spending
+from langgraph_observe.explore.places import opened
 from langgraph_observe.explore.source import Filter, Memory
 from langgraph_observe.explore.storefile import StoreFile
+from langgraph_observe.explore.tables import Tables
 from langgraph_observe.explore.trace import Trace
 from langgraph_observe.sinks.store.schema import configured_path
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from decimal import Decimal
 
     from langgraph_observe.explore.source import Source
+    from langgraph_observe.records import Scored
 
 SHOWN: Final = 20
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-HEADS: Final = ("time", "graph", "outcome", "duration", "tokens", "cost", "thread", "id")
-RIGHT: Final = frozenset({"duration", "tokens", "cost"})
+CHARTED: Final = 500
+"""Traces that a chart is made of."""
 
 
-class Traces:
+class Traces(Tables):
     """What was recorded, read anew at each question, so that a run that has ended is there.
 
     With no source: the file of the default Observer (`schema.configured_path`), read when asked; where that is off, `memory`,
@@ -43,10 +49,15 @@ class Traces:
         before: Callable[[], object] | None = None,
         wanted: Filter | None = None,
         now: Callable[[], int] = time.time_ns,
+        scorer: Callable[..., Scored] | None = None,
     ) -> None:
-        """`before` is called before each reading: it flushes the writers of this process, so that reads see their own writes."""
+        """`before` is called before each reading: it flushes the writers of this process, so that reads see their own writes.
+
+        `scorer` takes the scores given to its traces: the `score` of an Observer that writes to this source.
+        """
         self.memory = Memory()
         self.before = before
+        self.scorer = scorer
         self._source = source
         self._wanted = wanted or Filter()
         self._now = now
@@ -59,9 +70,13 @@ class Traces:
         path = configured_path()
         return self.memory if path is None else StoreFile(path)
 
-    def open(self, path: str | os.PathLike[str]) -> Traces:
-        """The traces of another store file."""
-        return Traces(StoreFile(path), before=self.before, now=self._now)
+    def open(self, place: str | os.PathLike[str]) -> Traces:
+        """The traces that are elsewhere.
+
+        In another store's file or a directory of them, in a file of OTLP JSON, in Langfuse, Phoenix or MLflow: see `places.opened`.
+        Raises ValueError for a place that is none.
+        """
+        return Traces(opened(place), before=self.before, now=self._now)
 
     def flush(self) -> None:
         """Let what this process has recorded reach the source."""
@@ -72,30 +87,39 @@ class Traces:
         self,
         *,
         graph: str | None = None,
+        node: str | None = None,
         outcome: str | None = None,
+        tool: str | None = None,
+        model: str | None = None,
         thread: str | None = None,
         session: str | None = None,
         user: str | None = None,
-        since: str | timedelta | datetime | None = None,
-        model: str | None = None,
         tag: str | None = None,
+        text: str | None = None,
+        since: str | timedelta | datetime | None = None,
+        min_cost: float | Decimal | None = None,
     ) -> Traces:
         """Those of which all that is given is true, and of an earlier filter what is not given anew.
 
-        `outcome` may be `running`; `since` is `"90s"`, `"30m"`, `"2h"`, `"7d"`, `"1w"`, a timedelta or a moment.
+        `outcome` may be `running`; `text` is looked for in inputs, outputs and errors; `since` is `"90s"`, `"30m"`, `"2h"`,
+        `"7d"`, `"1w"`, a timedelta or a moment; `min_cost` in US dollars.
         """
         given: dict[str, Any] = {
             "graph": graph,
+            "node": node,
             "outcome": outcome,
+            "tool": tool,
+            "model": model,
+            "tag": tag,
+            "text": text,
             "thread": thread,
             "session": session,
             "user": user,
-            "model": model,
-            "tag": tag,
+            "since_ns": None if since is None else self._since(since),
+            "min_cost_nusd": None if min_cost is None else round(min_cost * 10**9),
         }
-        given = {name: value for name, value in given.items() if value is not None}
-        wanted = replace(self._wanted, **given) if since is None else replace(self._wanted, **given, since_ns=self._since(since))
-        chosen = Traces(self._source, before=self.before, wanted=wanted, now=self._now)
+        wanted = replace(self._wanted, **{name: value for name, value in given.items() if value is not None})
+        chosen = Traces(self._source, before=self.before, wanted=wanted, now=self._now, scorer=self.scorer)
         chosen.memory = self.memory
         return chosen
 
@@ -122,7 +146,7 @@ class Traces:
         if len(ids) != 1:
             msg = f"{'no trace' if not ids else 'more than one trace'} in {self.source} begins with {prefix!r}"
             raise LookupError(msg)
-        return Trace.of(ids[0], self.source.records(ids[0]), self._after)
+        return Trace.of(ids[0], self.source.records(ids[0]), self._after, self.scorer)
 
     def __iter__(self) -> Iterator[Trace]:
         self.flush()
@@ -138,12 +162,62 @@ class Traces:
         except Exception as error:  # a notebook and a debugger show it unasked
             return f"{type(error).__name__}: {error}"
 
-    def table(self) -> str:
+    def table(self, limit: int = SHOWN) -> str:
         """The latest traces, a line each. Unlike showing them, this raises StoreError where a file cannot be read."""
-        rows, total = [_row(trace) for trace in self._read(SHOWN)], len(self)
-        if not rows:
-            return f"no traces in {self.source}"
-        return "\n".join([*_table([HEADS, *rows]), f"{len(rows)} of {total} in {self.source}"])
+        return str(self._listed(_count(limit)))
+
+    def _repr_html_(self) -> str:
+        try:
+            return self._listed(SHOWN)._repr_html_()
+        except Exception:  # as `repr`, which says what is wrong
+            return html.tag("pre", repr(self))
+
+    def overview(self, limit: int = CHARTED) -> Overview:
+        """How the latest traces ended, where their time went, their tokens and cost over time: charts, to be looked at."""
+        found = self._read(limit)
+        return Overview.of(found, self._how_many(found))
+
+    def outcomes(self, limit: int = CHARTED) -> Outcomes:
+        """How the latest traces ended, as a chart."""
+        return Outcomes.of(self._read(limit))
+
+    def latency(self, limit: int = CHARTED) -> Latency:
+        """How long the nodes, models and tools of the latest traces took, as a chart."""
+        return Latency.of(self._read(limit))
+
+    def spending(self, limit: int = CHARTED) -> Spending:
+        """Tokens and cost of the latest traces over time, as a chart."""
+        return Spending.of(self._read(limit))
+
+    def annotate(
+        self, name: str, *, limit: int = SHOWN, ask: Callable[[str], str] = input, show: Callable[[str], object] = print,
+        observer: Any = None,
+    ) -> list[Scored]:  # fmt: skip
+        """Go through the latest traces: each is shown, asked about, and scored. See `annotate.annotate`."""
+        return list(annotate(self._read(limit), name, ask=ask, show=show, observer=observer))
+
+    def watch(self, *, every: float = 1.0, seconds: float | None = None) -> None:
+        """Show itself anew as traces come, until it is interrupted or for so many `seconds`. See `live.watch`."""
+        live.watch(self, every=every, seconds=seconds)
+
+    def follow(self, *, every: float = 1.0, last: int = 0) -> Iterator[Trace]:
+        """Each trace once it has ended: the `last` ones that have, then those to come. Never ends by itself."""
+        return live.follow(self._ids, self._whole, every=every, last=last)
+
+    def _ids(self, limit: int) -> Sequence[str]:
+        self.flush()
+        return self.source.ids(self._wanted, limit=limit)
+
+    def _whole(self, trace_id: str) -> Trace | None:
+        records = self.source.records(trace_id)
+        return Trace.of(trace_id, records, self._after, self.scorer) if records else None
+
+    def _listed(self, limit: int) -> listing.Listing:
+        found = self._read(limit)
+        return listing.Listing(found, self._how_many(found) if found else f"no traces in {words.clean(str(self.source), 200)}")
+
+    def _how_many(self, found: list[Trace]) -> str:
+        return f"{len(found):,} of {len(self):,} in {words.clean(str(self.source), 200)}"
 
     def _read(self, limit: int) -> list[Trace]:
         self.flush()
@@ -152,7 +226,7 @@ class Traces:
     def _each(self, limit: int | None) -> Iterator[Trace]:
         for trace_id in self.source.ids(self._wanted, limit=limit):
             if records := self.source.records(trace_id):  # it may have been forgotten meanwhile
-                yield Trace.of(trace_id, records, self._after)
+                yield Trace.of(trace_id, records, self._after, self.scorer)
 
     def _after(self, interrupted: Trace) -> str | None:
         """The first of the thread's later traces that says that it resumes this one."""
@@ -187,29 +261,3 @@ def _period(text: str) -> timedelta:
         return timedelta(**{UNITS[found[2]]: float(found[1])})
     msg = f"{text!r} is no period: give a number and one of {', '.join(UNITS)}, as '2h'"
     raise ValueError(msg)
-
-
-def _row(trace: Trace) -> tuple[str, ...]:
-    usage = trace.usage
-    return (
-        words.moment(trace.at_ns),
-        words.clean(trace.name, 32),
-        f"{words.MARKS[trace.outcome]} {trace.outcome or 'running'}",
-        words.duration(trace.seconds),
-        words.total(usage),
-        words.money(usage.cost, estimated=usage.estimated, incomplete=trace.incomplete),
-        words.clean(trace.thread_id or words.UNKNOWN, 32),
-        words.clean(trace.id[:8]),
-    )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    from rich.cells import cell_len  # a Chinese name takes two cells a letter
-
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-
-    def cell(text: str, width: int, head: str) -> str:
-        space = " " * (width - cell_len(text))
-        return space + text if head in RIGHT else text + space
-
-    return ["  ".join(map(cell, row, widths, HEADS)).rstrip() for row in rows]

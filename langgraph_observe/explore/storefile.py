@@ -10,15 +10,16 @@ import os
 import re
 import sqlite3
 from contextlib import closing, contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from langgraph_observe.explore.selection import chosen, narrow
 from langgraph_observe.payloads import Lazy, Message, Payload, plain
-from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Usage
-from langgraph_observe.sinks.store.schema import FINISHED, REFERENCE, RUNS, STARTED, USAGE, StoreError, version
+from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Stream, Usage
+from langgraph_observe.sinks.store.schema import FINISHED, REFERENCE, RUNS, STARTED, USAGE, StoreError, migrate, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,21 +27,6 @@ if TYPE_CHECKING:
     from langgraph_observe.explore.source import Filter
     from langgraph_observe.records import Record
 
-LIST: Final = """
-SELECT trace_id FROM traces WHERE at_ns >= coalesce(:since_ns, at_ns)
-AND EXISTS (SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id)
-AND (:prefix IS NULL OR substr(traces.trace_id, 1, length(:prefix)) = :prefix OR EXISTS (
-    SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id AND parent_id IS NULL AND substr(id, 1, length(:prefix)) = :prefix))
-AND (:outcome IS NULL OR EXISTS (
-    SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id AND parent_id IS NULL AND coalesce(outcome, 'running') = :outcome))
-AND (coalesce(:graph, :thread, :session, :user, :tag) IS NULL OR EXISTS (
-    SELECT 1 FROM runs JOIN payloads USING (key) WHERE runs.trace_id = traces.trace_id
-    AND (:graph IS NULL OR graph = :graph) AND (:thread IS NULL OR thread_id = :thread)
-    AND (:session IS NULL OR session_id = :session) AND (:user IS NULL OR user_id = :user)
-    AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(rest, '$.started.tags')))))
-AND (:model IS NULL OR EXISTS (
-    SELECT 1 FROM runs WHERE runs.trace_id = traces.trace_id AND kind = 'model' AND :model IN (model, answered_by)))
-ORDER BY at_ns DESC, trace_id DESC LIMIT :limit"""
 RUN: Final = f"""
 SELECT key, rest, input IS NOT NULL AS has_input, output IS NOT NULL AS has_output, tools IS NOT NULL AS has_tools, {", ".join(RUNS)}
 FROM runs JOIN payloads USING (key) WHERE trace_id = ?"""  # noqa: S608 - our own names
@@ -68,6 +54,7 @@ DECODED: Final[dict[str, Callable[[Any], object]]] = {
     "links": lambda links: tuple(Link(**link) for link in links),
     "prompt": lambda prompt: Prompt(**prompt),
     "failure": lambda failure: Failure(**failure),
+    "stream": lambda stream: Stream(**stream | {"timeline": tuple(map(tuple, stream["timeline"]))}),
 }
 """What JSON does not give back as it was."""
 
@@ -83,7 +70,19 @@ class StoreFile:
 
     def ids(self, wanted: Filter, /, limit: int | None = None) -> list[str]:
         """See Source."""
-        return [trace for (trace,) in self._ask((LIST, {**asdict(wanted), "limit": -1 if limit is None else limit}))[0]]
+        return [trace for _, trace in self.latest(wanted, limit)]
+
+    def latest(self, wanted: Filter, limit: int | None = None) -> list[tuple[int, str]]:
+        """`ids`, each with when it began."""
+        with self._open() as db:
+            return chosen(db, wanted, limit)
+
+    @contextmanager
+    def database(self, wanted: Filter) -> Iterator[sqlite3.Connection]:
+        """See database.database."""
+        with self._open() as db:
+            narrow(db, wanted)
+            yield db
 
     def records(self, trace_id: str, /) -> list[Record]:
         """See Source."""
@@ -99,12 +98,15 @@ class StoreFile:
 
     def _ask(self, *questions: tuple[str, Any]) -> list[list[sqlite3.Row]]:
         """The answers, all of one moment."""
-        if not self.path.exists():
-            return [[] for _ in questions]
+        with self._open() as db:
+            db.row_factory = sqlite3.Row
+            return [db.execute(*question).fetchall() for question in questions]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            with self._open() as db:
-                filled = version(db, self.path) > 0
-                return [db.execute(*question).fetchall() if filled else [] for question in questions]
+            with closing(self._connected()) as db:
+                yield db
         except sqlite3.OperationalError as error:  # locked, not readable, a directory: not the file's content
             msg = f"{self.path} cannot be read now: {error}"
             raise StoreError(msg) from error
@@ -114,12 +116,19 @@ class StoreFile:
             msg = f"{self.path} is damaged or no store at all: move it away, or open another"
             raise StoreError(msg) from error
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._uri(), uri=True, isolation_level=None)) as db:
-            db.row_factory = sqlite3.Row
-            db.execute("BEGIN")
-            yield db
+    def _connected(self) -> sqlite3.Connection:
+        """To the file, at one moment; to nothing with the same tables, while there is no file or an empty one."""
+        if self.path.exists():
+            db = sqlite3.connect(self._uri(), uri=True, isolation_level=None)
+            try:
+                db.execute("BEGIN")
+                if version(db, self.path) > 0:
+                    return db
+            except BaseException:
+                db.close()
+                raise
+            db.close()
+        return blank()
 
     def _uri(self) -> str:
         """Where no log is left and none can be made (a read-only disk), the file cannot change: SQLite must be told so."""
@@ -155,6 +164,13 @@ class StoreFile:
 
     def _history(self, history: int) -> Sequence[object]:
         return [Message(json.loads(body)) for (body,) in self._ask((HISTORY, (history,)))[0]] or [FORGOTTEN]
+
+
+def blank() -> sqlite3.Connection:
+    """A database in memory with the store's tables and nothing in them."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(db, ":memory:")
+    return db
 
 
 class Stored(Payload):

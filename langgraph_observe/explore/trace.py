@@ -1,4 +1,4 @@
-"""What was recorded, as trees: Run and Trace, built from records in any order."""
+"""What was recorded, as a tree of runs, built from records in any order."""
 
 from __future__ import annotations
 
@@ -6,84 +6,24 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph_observe.records import Finished, Kind, Noted, Outcome, Scored, Started, totals
+from langgraph_observe.explore.forest import parents_of, runs_of
+from langgraph_observe.records import Kind, Outcome, Scored, totals
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from decimal import Decimal
 
-    from langgraph_observe.records import Failure, Payload, Record, Usage
+    from langgraph_observe.explore.chat import Chat
+    from langgraph_observe.explore.diff import Diff
+    from langgraph_observe.explore.run import Run
+    from langgraph_observe.explore.topology import Topology
+    from langgraph_observe.records import Failure, Record, Usage
 
 WORST: Final[tuple[Outcome, ...]] = ("ok", "interrupted", "cancelled", "abandoned", "error")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run as it was recorded. Its payloads are read when they are asked for."""
-
-    started: Started
-    finished: Finished | None = None
-    """None while the run goes on, and for ever if its process was killed."""
-    events: tuple[Noted, ...] = ()
-    """Moments inside it, in the order of time."""
-
-    @property
-    def id(self) -> str:
-        """LangChain's run id."""
-        return self.started.id
-
-    @property
-    def span_id(self) -> str:
-        """The W3C span id."""
-        return self.started.span_id
-
-    @property
-    def kind(self) -> Kind:
-        """What ran."""
-        return self.started.kind
-
-    @property
-    def name(self) -> str:
-        """As recorded: whoever shows it must make it harmless."""
-        return self.started.name
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """None: not ended."""
-        return None if self.finished is None else self.finished.outcome
-
-    @property
-    def seconds(self) -> float | None:
-        """None: not ended."""
-        return None if self.finished is None else self.finished.seconds
-
-    @property
-    def first_token_seconds(self) -> float | None:
-        """Of a streamed model call, from its start."""
-        return None if self.finished is None else self.finished.first_token_seconds
-
-    @property
-    def usage(self) -> Usage | None:
-        """Tokens and cost of a model call."""
-        return None if self.finished is None else self.finished.usage
-
-    @property
-    def failure(self) -> Failure | None:
-        """What was raised."""
-        return None if self.finished is None else self.finished.failure
-
-    @property
-    def input(self) -> Payload | None:
-        """What went in."""
-        return (None if self.finished is None else self.finished.input) or self.started.input
-
-    @property
-    def output(self) -> Payload | None:
-        """What came out."""
-        return None if self.finished is None else self.finished.output
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trace:
     """The runs of a trace as a tree. Iterating gives every run, a parent before its children, in the order of time."""
 
@@ -95,23 +35,30 @@ class Trace:
     scores: tuple[Scored, ...] = ()
     after: Callable[[Trace], str | None] = field(default=lambda _: None, repr=False, compare=False)
     """Finds the trace that went on from this one."""
+    scorer: Callable[..., Scored] | None = field(default=None, repr=False, compare=False)
+    """Takes the scores given here: `Observer.score`."""
 
     @classmethod
-    def of(cls, trace_id: str, records: Iterable[Record], after: Callable[[Trace], str | None] = lambda _: None) -> Trace:
+    def of(
+        cls, trace_id: str, records: Iterable[Record], after: Callable[[Trace], str | None] = lambda _: None,
+        scorer: Callable[..., Scored] | None = None,
+    ) -> Trace:  # fmt: skip
         """Build the tree from the records of one trace, in any order. Raises LookupError if there is no run among them."""
         found = list(records)
-        runs = _runs(found)
+        runs = runs_of(found)
         if not runs:
             msg = f"trace {trace_id} has no runs"
             raise LookupError(msg)
-        parents = _parents(runs)
+        parents = parents_of(runs)
         children: dict[str, list[Run]] = {}
         for run in runs.values():
             if (parent := parents[run.span_id]) is not None:
                 children.setdefault(parent, []).append(run)
         roots = tuple(run for run in runs.values() if parents[run.span_id] is None)
-        scores = sorted((r for r in found if isinstance(r, Scored)), key=lambda s: (s.at_ns, s.id))
-        return cls(trace_id, roots, {parent: tuple(runs) for parent, runs in children.items()}, tuple(scores), after)
+        scores = {one.id: one for one in sorted((r for r in found if isinstance(r, Scored)), key=lambda s: (s.at_ns, s.id))}
+        return cls(
+            trace_id, roots, {parent: tuple(runs) for parent, runs in children.items()}, tuple(scores.values()), after, scorer
+        )
 
     def __iter__(self) -> Iterator[Run]:
         return (run for run, _ in self.walk())
@@ -217,72 +164,110 @@ class Trace:
         ended = (run.finished for run in self.find(kind="model"))
         return any(end is not None and not end.cached and (end.usage is None or end.usage.cost is None) for end in ended)
 
+    def run(self, key: str) -> Run:
+        """The run of this span id or run id, of an id that begins so, or the first of this name.
+
+        Raises LookupError if there is none, or if the beginning of an id is that of several.
+        """
+        if found := self.find(name=key):
+            return found[0]
+        found = tuple(run for run in self if run.span_id.startswith(key) or run.id.startswith(key))
+        if len(found) == 1 and key:
+            return found[0]
+        msg = f"{'several runs' if found else 'no run'} of trace {self.id} for {key!r}"
+        raise LookupError(msg)
+
+    def errors(self) -> tuple[Run, ...]:
+        """The runs that failed, where it began first: what another failed of comes after it."""
+        failed = self.find(outcome="error")
+        above = {parent for parent, children in self.children.items() if any(child.outcome == "error" for child in children)}
+        return tuple(sorted(failed, key=lambda run: (run.span_id in above, run.started.at_ns)))
+
+    def graph(self, graph: Any = None) -> Topology:
+        """The graph as it was gone through. See `Topology.of`: a name, or the compiled graph for the ways that were not gone."""
+        from langgraph_observe.explore.topology import Topology
+
+        return Topology.of(self, graph)
+
+    def messages(self) -> Chat:
+        """What was said, once each, in order."""
+        from langgraph_observe.explore.chat import Chat
+
+        return Chat(self)
+
+    def diff(self, other: Trace) -> Diff:
+        """What is different in the other."""
+        from langgraph_observe.explore.diff import Diff
+
+        return Diff(self, other)
+
+    def replay_config(self, graph: Any = None, *, before: str | None = None) -> dict[str, Any]:
+        """The config with which LangGraph goes through this thread again. See `replay.config`."""
+        from langgraph_observe.explore.replay import config
+
+        return config(self, graph, before)
+
+    def score(
+        self, name: str, value: float | str, *, comment: str | None = None, run: Run | str | None = None,
+        source: str = "notebook", id: str | None = None, observer: Any = None,  # noqa: A002 - the record's own name for it
+    ) -> Scored:  # fmt: skip
+        """Say how good the trace, or one run of it, was; the same `id` again replaces.
+
+        Goes to the sinks of the default Observer, or of the one given: so to the store and to Langfuse. `traces[t.id].scores` has it.
+        Raises LookupError where neither is known (a trace of another file), ValueError for a number that is none.
+        """
+        scorer = observer.score if observer is not None else self.scorer
+        if scorer is None:
+            msg = "who takes the score? Give an Observer: t.score(…, observer=observer)"
+            raise LookupError(msg)
+        of = self.run(run) if isinstance(run, str) else run
+        return scorer(
+            name, value, trace_id=self.id, span_id=of and of.span_id, run_id=of and of.id, comment=comment, source=source, id=id
+        )
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A page of its own: the tree, the graph and the talk. Written to `path`, if one is given."""
+        from langgraph_observe.explore.export import as_html, saved
+
+        return saved(as_html(self), path)
+
+    def to_otlp(self, path: str | os.PathLike[str] | None = None) -> str:
+        """OTLP JSON that any OpenTelemetry backend takes and `traces.open` reads back whole. Written to `path`, if one is given."""
+        from langgraph_observe.explore.export import saved
+        from langgraph_observe.explore.otlp import as_otlp
+
+        return saved(as_otlp(self), path)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Every record of it, payloads and all, as JSON. Written to `path`, if one is given."""
+        from langgraph_observe.explore.export import as_json, saved
+
+        return saved(as_json(self), path)
+
     def __str__(self) -> str:
         from langgraph_observe.explore.tree import text
 
         return text(self)
 
     def __repr__(self) -> str:
-        return str(self)
+        """Of a large one the lines that matter: it is kept in the notebook. `print` shows all."""
+        from langgraph_observe.explore.excerpt import lines
+        from langgraph_observe.explore.tree import text
+
+        return text(self, lines(self))
 
     def __rich__(self) -> object:
         from langgraph_observe.explore.tree import rich
 
         return rich(self)
 
+    def _repr_html_(self) -> str:
+        from langgraph_observe.explore.waterfall import page
+
+        return page(self)
+
 
 def tokens(usage: Usage | None) -> int | None:
     """Input and output tokens together, of what is known of them."""
     known = [] if usage is None else [count for count in (usage.input_tokens, usage.output_tokens) if count is not None]
     return sum(known) if known else None
-
-
-def _runs(records: Iterable[Record]) -> dict[str, Run]:
-    """By span id, in the order of time."""
-    started: dict[str, Started] = {}
-    finished: dict[str, Finished] = {}
-    events: dict[str, list[Noted]] = {}
-    for record in records:
-        match record:
-            case Started(span_id=span):
-                started.setdefault(span, record)
-            case Finished(run=run):
-                started[run.span_id], finished[run.span_id] = run, record
-            case Noted(run=run):
-                started.setdefault(run.span_id, run)
-                events.setdefault(run.span_id, []).append(record)
-            case Scored():
-                pass
-    order = sorted(started, key=lambda span: (started[span].at_ns, span))
-    return {span: Run(started[span], finished.get(span), _by_time(events.get(span, ()))) for span in order}
-
-
-def _by_time(events: Iterable[Noted]) -> tuple[Noted, ...]:
-    return tuple(sorted(events, key=lambda event: (event.at_ns, event.kind, event.name or "")))
-
-
-def _parents(runs: Mapping[str, Run]) -> dict[str, str | None]:
-    """Each run's parent among these. A ring of parents, which no tracker writes but a file may hold, is cut at its first run."""
-    parents: dict[str, str | None] = {}
-    for span, run in runs.items():
-        parent = run.started.parent_span_id
-        parents[span] = parent if parent in runs else None
-    settled: set[str] = set()
-    for span in runs:
-        way: dict[str, None] = {}
-        at: str | None = span
-        while at is not None and at not in settled and at not in way:
-            way[at] = None
-            at = parents[at]
-        if at in way:
-            parents[min(_ring(at, parents), key=list(runs).index)] = None
-        settled.update(way)
-    return parents
-
-
-def _ring(start: str, parents: Mapping[str, str | None]) -> list[str]:
-    ring, at = [start], parents[start]
-    while at is not None and at != start:
-        ring.append(at)
-        at = parents[at]
-    return ring

@@ -5,39 +5,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langgraph_observe.explore import words
+from langgraph_observe.explore.excerpt import Omitted
 from langgraph_observe.records import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.text import Text
 
-    from langgraph_observe.explore.trace import Run, Trace
+    from langgraph_observe.explore.excerpt import Way
+    from langgraph_observe.explore.run import Run
+    from langgraph_observe.explore.trace import Trace
     from langgraph_observe.records import Finished
 
 Piece: TypeAlias = tuple[str, str]
 """Text and its rich style."""
+Shown: TypeAlias = "Iterable[tuple[Run | Omitted, Way]]"
 
 STYLES: Final = {"✓": "green", "✖": "bold red", "⏸": "yellow", "⊘": "magenta", "◌": "magenta", "…": "cyan"}
 DIM: Final = "dim"
 
 
-def text(trace: Trace) -> str:
-    """The tree: mark, kind, name, duration, first token, tokens, cost, attempt and error of each run, a model's own name with it, under a line of totals."""
-    return "\n".join("".join(part for part, _ in line) for line in _lines(trace))
+def text(trace: Trace, shown: Shown | None = None) -> str:
+    """The tree: mark, kind, name, duration, first token, tokens, cost, attempt and error of each run, a model's own name with it, under a line of totals.
+
+    `shown` are the lines wanted (`excerpt.lines`); all runs, if it says nothing.
+    """
+    return "\n".join("".join(part for part, _ in line) for line in _lines(trace, trace.walk() if shown is None else shown))
 
 
 def rich(trace: Trace) -> Text:
     """The tree in colours. Names are plain text to rich: markup in them stays what it is."""
     from rich.text import Text
 
-    return Text("\n").join(Text.assemble(*line) for line in _lines(trace))
+    return Text("\n").join(Text.assemble(*line) for line in _lines(trace, trace.walk()))
 
 
-def _lines(trace: Trace) -> Iterator[list[Piece]]:
+def remarks(run: Run) -> list[str | None]:
+    """What is said of a run beside its name, time, tokens and cost."""
+    first = run.first_token_seconds
+    model = run.started.model
+    return [
+        words.clean(model) if model and model != run.name else None,
+        None if first is None else f"first token {words.duration(first)}",
+        "cached" if run.finished is not None and run.finished.cached and run.kind != "model" else None,
+        f"attempt {run.started.attempt}" if run.started.attempt > 1 else None,
+        *(f"instead of one that failed: {words.clean(event.name or '?')}" for event in run.events if event.kind == "fallback"),
+    ]
+
+
+def _lines(trace: Trace, shown: Shown) -> Iterator[list[Piece]]:
     yield _head(trace)
-    for run, way in trace.walk():
-        yield [(_branch(way), DIM), *_line(run)]
+    for line, way in shown:
+        yield [(_branch(way), DIM), *([(f"⋯ {line}", DIM)] if isinstance(line, Omitted) else _line(line))]
 
 
 def _head(trace: Trace) -> list[Piece]:
@@ -63,16 +83,13 @@ def _line(run: Run) -> list[Piece]:
 
 
 def _facts(run: Run) -> list[str | None]:
-    first = run.first_token_seconds
-    model = run.started.model
+    model, first, *others = remarks(run)
     return [
-        words.clean(model) if model and model != run.name else None,
+        model,
         words.duration(run.seconds),
-        None if first is None else f"first token {words.duration(first)}",
+        first,
         *(_spent(run.finished) if run.finished is not None and run.kind == "model" else ()),
-        "cached" if run.finished is not None and run.finished.cached and run.kind != "model" else None,
-        f"attempt {run.started.attempt}" if run.started.attempt > 1 else None,
-        *(f"instead of one that failed: {words.clean(event.name or '?')}" for event in run.events if event.kind == "fallback"),
+        *others,
     ]
 
 
