@@ -24,7 +24,8 @@ ROOMS = {
     "sinks": {"records", "payloads"},
     "capture": {"records", "payloads", "observer"},
     "observer": {"records", "payloads", "capture", "process", "sinks"},
-    "explore": {"records", "payloads", "sinks.store.schema"},
+    "deploy": {"sinks.prometheus.catalog"},
+    "explore": {"records", "payloads", "sinks.store.schema", "sinks.store.batch", "sinks.gen_ai", "sinks.content"},
 }
 """What else of the package each room may import. Whoever is not named (the front door, the command line, the tests' tools) may all."""
 

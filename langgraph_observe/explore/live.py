@@ -78,7 +78,7 @@ def _cell() -> Callable[[Any, str], object]:
         if shown:
             shown[0].update(view)
         else:
-            shown.append(display(view, display_id=True))
+            shown.append(display(view, display_id=True))  # type: ignore[no-untyped-call,unused-ignore]  # IPython has no types
 
     return draw
 

@@ -1,141 +1,146 @@
-"""What is compared: ways of observing a graph, each with its own backend, on a machine of its own where it has a server."""
+"""Our own ways to look: each sink alone, all of them, and the floor."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import subprocess
-import sys
+import sqlite3
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_core.callbacks import BaseCallbackHandler
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
+from received import Received
+from rivals import KEYS, Arm, empty, none
+from spans import Encoded, provider
 
-from langgraph_observe import CallbackHandler, Observer
+from langgraph_observe import Observer
+from langgraph_observe.records import Finished
 from langgraph_observe.sinks import langfuse, log, otel, prometheus, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from langgraph_observe import Sink
 
-KEYS = {"public_key": "pk-lf-bench", "secret_key": "sk-lf-bench"}
-LANGFUSE = "Langfuse's own"
-TWO = "ours: store and spans"
-ALL = "ours: all of them"
-EMPTY = "empty handler"
-NONE = "no handler"
+    Ready: TypeAlias = tuple[Sink, Callable[[], None]]
+    """A sink, and what counts what its backend has received."""
 
 
-@dataclass(frozen=True)
-class Arm:
-    """`watch` gives the graph to call, `callbacks` go with any other runnable; `flush` ends the work behind."""
+class Lines(logging.Handler):
+    def __init__(self, received: Received) -> None:
+        super().__init__()
+        self._received = received
 
-    watch: Callable[[Any], Any]
-    callbacks: tuple[Any, ...]
-    flush: Callable[[], object] = lambda: None
-
-
-class Empty(BaseCallbackHandler):
-    """The least that a handler can cost."""
-
-    run_inline = True
-
-    def _nothing(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    on_chain_start = on_chain_end = on_chain_error = on_chat_model_start = on_llm_start = _nothing
-    on_llm_new_token = on_llm_end = on_llm_error = on_tool_start = on_tool_end = _nothing
+    def emit(self, record: logging.LogRecord) -> None:
+        self._received.spans += 1
+        self._received.body(record.getMessage().encode())
 
 
-class Nowhere(SpanExporter):
-    """Spans end here."""
+def _function(received: Received) -> Ready:
+    def seen(record: object) -> None:
+        if isinstance(record, Finished):
+            received.spans += 1
 
-    def export(self, spans: Any) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
-
-
-@contextlib.contextmanager
-def arms() -> Iterator[Mapping[str, Arm]]:
-    """All of them by name, and what they need, for as long as they are measured."""
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(server())
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
-        alone = {f"ours: {name}": ours(stack, make(directory / "alone", url)) for name, make in SINKS.items()}
-        two = [SINKS[name](directory / "two", url) for name in ("store", "spans")]
-        yield {
-            NONE: Arm(lambda graph: graph, ()),
-            EMPTY: called(Empty()),
-            **alone,
-            TWO: ours(stack, *two),
-            ALL: ours(stack, *(make(directory / "all", url) for make in SINKS.values())),
-            LANGFUSE: stack.enter_context(theirs(url)),
-        }
+    return seen, _nothing
 
 
-def called(handler: BaseCallbackHandler, flush: Callable[[], object] = lambda: None) -> Arm:
-    """A handler in a graph's config."""
-    return Arm(lambda graph: graph.with_config(callbacks=[handler]), (handler,), flush)
+def _spans(received: Received) -> Ready:
+    made = provider(received)
+    return otel.Spans(tracer_provider=made, content="SPAN_ONLY", on_close=made.shutdown), _nothing
 
 
-def ours(stack: contextlib.ExitStack, *sinks: Sink) -> Arm:
-    """`observe(graph)` with the default processors."""
-    observer = stack.enter_context(Observer(*sinks))
-    return Arm(observer.watch, (CallbackHandler(observer=observer),), observer.flush)
+def _langfuse(received: Received) -> Ready:
+    return langfuse.Traces(**KEYS, span_exporter=Encoded(received)), _nothing
 
 
-@contextlib.contextmanager
-def theirs(url: str) -> Iterator[Arm]:
-    """The handler that Langfuse's SDK brings, on a tracer provider of its own."""
-    from langfuse import Langfuse
-    from langfuse.langchain import CallbackHandler as Theirs
-
-    client = Langfuse(**KEYS, base_url=url, tracer_provider=TracerProvider())
-    handler = Theirs(public_key=KEYS["public_key"])
-    yield called(handler, client.flush)
-    client.shutdown()
-
-
-def _spans(_: Path, __: str) -> Sink:
-    provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
-    return otel.Spans(tracer_provider=provider, content="NO_CONTENT", on_close=provider.shutdown)
-
-
-def _lines(_: Path, __: str) -> Sink:
-    logger = logging.getLogger("benchmark")
-    logger.setLevel(logging.INFO)
+def _lines(received: Received) -> Ready:
+    logger = logging.getLogger(f"benchmark.{id(received)}")
     logger.propagate = False
-    logger.addHandler(logging.NullHandler())
-    return log.Lines(logger=logger)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Lines(received))
+    return log.Lines(logger=logger), _nothing
 
 
-SINKS: dict[str, Callable[[Path, str], Sink]] = {
-    "a function": lambda *_: _nothing,
-    "metrics": lambda *_: prometheus.Metrics(registry=CollectorRegistry()),
-    "store": lambda directory, _: store.Store(directory / "traces.db"),
+def _metrics(received: Received) -> Ready:
+    registry = CollectorRegistry()
+    return prometheus.Metrics(registry=registry), Counted(registry, received)
+
+
+def _store(received: Received) -> Ready:
+    sink = store.Store(Path(tempfile.mkdtemp(prefix="benchmark-")) / "traces.db")
+    return sink, Stored(sink.path, received)
+
+
+SINKS: dict[str, Callable[[Received], Ready]] = {
+    "a function": _function,
+    "metrics": _metrics,
+    "store": _store,
     "spans": _spans,
-    "langfuse": lambda _, url: langfuse.Traces(**KEYS, base_url=url),
     "lines": _lines,
+    "Langfuse": _langfuse,
 }
 
 
-def _nothing(record: object) -> None:
+def ours(*names: str) -> Arm:
+    """`observe(graph)` with the default processors. What was received is what the last of the sinks received."""
+    received = Received()
+    made = [SINKS[name](received if name == names[-1] else Received()) for name in names]
+    observer = Observer(*(sink for sink, _ in made))
+    return Arm(observer.watch, lambda: observer.flush(60), received, made[-1][1], lambda: _dropped(observer))
+
+
+def _dropped(observer: Observer) -> int:
+    counted: Counter[str] = Counter()
+    for counts in observer.health().values():
+        counted.update(counts)
+    return sum(counted[name] for name in ("dropped", "lost", "errors"))
+
+
+def _nothing() -> None:
     pass
 
 
-@contextlib.contextmanager
-def server() -> Iterator[str]:
-    """The URL of a server in a process of its own: its work is not ours."""
-    file = Path(__file__).with_name("accepting.py")
-    with subprocess.Popen([sys.executable, file], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.terminate()
+class Stored:
+    """The runs in the file since it was last looked at."""
+
+    def __init__(self, path: Path, received: Received) -> None:
+        self._path, self._received, self._seen, self._pages = path, received, 0, 0
+
+    def __call__(self) -> None:
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as file:
+            self._runs(file)
+            before, (self._pages,) = self._pages, file.execute("PRAGMA page_count").fetchone()
+            self._received.sent += (self._pages - before) * file.execute("PRAGMA page_size").fetchone()[0]
+            if self._received.keeping:
+                for texts in ("SELECT json FROM messages", "SELECT coalesce(input, '') || coalesce(output, '') FROM payloads"):
+                    self._received.bodies += (text.encode() for (text,) in file.execute(texts))
+
+    def _runs(self, file: sqlite3.Connection) -> None:
+        query = "SELECT key, kind, name, coalesce(input_tokens + output_tokens, 0) FROM runs WHERE key > ? ORDER BY key"
+        for key, kind, name, tokens in file.execute(query, (self._seen,)):
+            self._seen = key
+            self._received.spans += 1
+            self._received.span(name, {"gen_ai.operation.name": kind, "gen_ai.usage.input_tokens": tokens})
+
+
+class Counted:
+    """Durations in the registry since it was last looked at: one of each graph, node, model and tool."""
+
+    def __init__(self, registry: CollectorRegistry, received: Received) -> None:
+        self._registry, self._received, self._before = registry, received, 0
+
+    def __call__(self) -> None:
+        samples = (sample for family in self._registry.collect() for sample in family.samples)
+        now = sum(int(sample.value) for sample in samples if sample.name.endswith("_duration_seconds_count"))
+        self._received.spans += now - self._before
+        self._before = now
+
+
+OURS: dict[str, Callable[[], Arm]] = {
+    "no handler": none,
+    "empty handler": empty,
+    **{f"ours: {name}": lambda name=name: ours(name) for name in SINKS},
+    "ours: all of them": lambda: ours(*SINKS),
+}

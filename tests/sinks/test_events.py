@@ -319,7 +319,7 @@ def test_a_sdk_that_is_disabled_is_told_nothing(monkeypatch):
     assert Bench(LoggerProvider(shutdown_on_exit=False), details=True)(run, answered(run)).out() == []
 
 
-@pytest.mark.parametrize("key", ["suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTATION_KEY])
+@pytest.mark.parametrize("key", ["suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTATION_KEY], ids=["older", "api"])
 def test_suppressed_instrumentation_is_remembered_for_the_tree(key):
     bench, root = Bench(details=True, all_exceptions=True), started()
     child = chat(parent=root, parent_id=root.id, parent_span_id=root.span_id)

@@ -372,7 +372,7 @@ def test_two_sinks_on_one_provider_both_work():
     second.close()
 
 
-@pytest.mark.parametrize("key", ["suppress_instrumentation", _SUPPRESS_INSTRUMENTATION_KEY])
+@pytest.mark.parametrize("key", ["suppress_instrumentation", _SUPPRESS_INSTRUMENTATION_KEY], ids=["older", "api"])
 def test_suppressed_instrumentation_is_remembered_for_the_tree(bench, key):
     root = started()
     child = started("tool", root)
