@@ -116,6 +116,9 @@ _HINTS: Final = {
     _BASIC: "basic",
 }
 """What lower-case text holds wherever these patterns match: a cheaper search to do first, for they start with no literal."""
+_BEGINNING: Final = re.compile(r"[A-Za-z0-9_/:-]+")
+_RARE: Final = "_/-"
+"""Characters that are rare in prose, the rarest first. To look for one takes a twentieth of the time of a pattern's own search."""
 EMAIL: Final = r"(?<![\w.%+-])[\w.%+-]++@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,63}"
 CARD: Final = re.compile(r"(?<!\d)(?:\d{13,19}|(?:\d{4}[ -]){3}\d{1,7}|\d{4}[ -]\d{6}[ -]\d{4,5})(?!\d)")
 """13 to 19 digits in a row, or in the groups that are printed on cards; ISO/IEC 7812."""
@@ -158,7 +161,7 @@ class Secrets:
     def __init__(self, *, keys: Iterable[str], patterns: Iterable[str], cards: bool, replacement: str) -> None:
         self._replacement = replacement
         self._endings = tuple(filter(None, map(_letters, keys)))
-        self._patterns = [(re.compile(_HINTS.get(pattern, "")), _checked(pattern)) for pattern in patterns]
+        self._patterns = [(_needed(pattern), re.compile(_HINTS.get(pattern, "")), _checked(pattern)) for pattern in patterns]
         self._cards = cards
         self._hidden = lru_cache(4096)(self._is_hidden)
         self._short = lru_cache(4096)(self._text)
@@ -181,8 +184,8 @@ class Secrets:
 
     def _pass(self, value: str) -> str:
         low = value.lower()
-        for hint, pattern in self._patterns:
-            if hint.search(low) is not None and pattern.search(value) is not None:
+        for needed, hint, pattern in self._patterns:
+            if needed in value and hint.search(low) is not None and pattern.search(value) is not None:
                 value = self._apart(value, partial(pattern.sub, self._cut))
         return self._apart(value, self._without_cards) if self._cards and CARD.search(value) is not None else value
 
@@ -299,6 +302,12 @@ class Redaction:
 
 def _letters(key: str) -> str:
     return "".join(filter(str.isalnum, key)).lower().rstrip("0123456789")
+
+
+def _needed(pattern: str) -> str:
+    """A rare character without which this pattern matches nothing, of those it begins with; "" if none is known."""
+    begins = _BEGINNING.match(pattern) if pattern in DEFAULT_PATTERNS else None
+    return "" if begins is None else next((character for character in _RARE if character in begins[0]), "")
 
 
 def _checked(pattern: str) -> re.Pattern[str]:

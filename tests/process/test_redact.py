@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langgraph_observe.payloads import REDACTION_FAILED, Message, Payload
+from langgraph_observe.process.redact import _needed as needed
 from langgraph_observe.process.redact import DEFAULT_KEYS, DEFAULT_PATTERNS, redact
 from langgraph_observe.records import Failure, Finished, Noted, Scored, Started
 
@@ -439,3 +440,11 @@ print("done")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "done"
+
+
+@pytest.mark.parametrize("pattern", [one for one in DEFAULT_PATTERNS if needed(one)])
+@given(data=st.data())
+@settings(max_examples=25)
+def test_a_text_without_the_character_that_a_pattern_needs_is_not_matched_by_it(pattern, data):
+    found = re.search(pattern, data.draw(st.from_regex(pattern)))
+    assert found is None or needed(pattern) in found[0]

@@ -8,14 +8,29 @@ import pytest
 from langgraph_observe import testing
 
 OURS = ("langgraph_observe", "opentelemetry")
+ALWAYS = {"invoke", "ainvoke", "stream updates", "astream updates", "astream_events v2", "invoke, callbacks"}
+"""Ways in which every scenario is played in every run; each of the others is played with a third of them, in turn."""
 
 
 def pytest_addoption(parser):
     parser.addoption("--table", action="store_true", help="print the scenarios: shape x ending x way, pass or reason")
+    parser.addoption("--every-way", action="store_true", help="play every scenario in every way (10 minutes of a core)")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "scenario(shape, ending, way, absent): a cell of the table of scenarios")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Scenarios and ways are taken in turn, so that every scenario meets every kind of way, and every way every kind of shape."""
+    if config.getoption("--every-way", default=False):
+        return
+    played = [item for item in items if item.get_closest_marker("scenario") is not None]
+    left_out = [item for number, item in enumerate(played) if number % 3 and item.get_closest_marker("scenario").args[2] not in ALWAYS]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(autouse=True)
