@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from langgraph_observe.explore import html, values, words
+from langgraph_observe.explore.storefile import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ class Said:
 class Chat:
     """The messages of a trace. Reads like a list of `Said`."""
 
+    @together()
     def __init__(self, trace: Trace) -> None:
         self._said = list(_talk(trace))
 

@@ -14,6 +14,7 @@ from langgraph_observe.explore import html, listing, live, words
 from langgraph_observe.explore.annotate import annotate
 from langgraph_observe.explore.charts import Latency, Outcomes, Overview, Spending
 from langgraph_observe.explore.places import opened
+from langgraph_observe.explore.row import rows
 from langgraph_observe.explore.source import Filter, Memory
 from langgraph_observe.explore.storefile import StoreFile
 from langgraph_observe.explore.tables import Tables
@@ -213,10 +214,11 @@ class Traces(Tables):
         return Trace.of(trace_id, records, self._after, self.scorer) if records else None
 
     def _listed(self, limit: int) -> listing.Listing:
-        found = self._read(limit)
+        self.flush()
+        found = rows(self.source, self._wanted, limit)
         return listing.Listing(found, self._how_many(found) if found else f"no traces in {words.clean(str(self.source), 200)}")
 
-    def _how_many(self, found: list[Trace]) -> str:
+    def _how_many(self, found: Sequence[object]) -> str:
         return f"{len(found):,} of {len(self):,} in {words.clean(str(self.source), 200)}"
 
     def _read(self, limit: int) -> list[Trace]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from langgraph_observe.explore import html, words
+from langgraph_observe.explore.storefile import together
 from langgraph_observe.payloads import Payload
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ PAGE: Final = """<!doctype html>
 """
 
 
+@together()
 def as_html(trace: Trace) -> str:
     """One file, light or dark as the reader has it, that loads nothing and runs nothing."""
     from langgraph_observe.explore.chat import Chat
@@ -38,6 +40,7 @@ def as_html(trace: Trace) -> str:
     return PAGE.format(title=html.joined(f"{words.clean(trace.name)} {words.clean(trace.id[:8])}"), body=body)
 
 
+@together()
 def as_json(trace: Trace) -> str:
     """The runs in the order of the tree, and the scores. Times as they are on the records: nanoseconds and seconds."""
     whole = {

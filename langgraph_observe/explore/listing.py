@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from langgraph_observe.explore.html import Markup
+    from langgraph_observe.explore.row import Row
     from langgraph_observe.explore.trace import Trace
 
 HEADS: Final = ("time", "graph", "outcome", "duration", "tokens", "cost", "thread", "id")
@@ -20,7 +21,7 @@ CELL: Final = "padding:2px 12px 2px 0;white-space:nowrap"
 """Jupyter says otherwise of every cell, so each must say it itself; what it says of rows can be said by the row."""
 
 
-def row(trace: Trace) -> tuple[str, ...]:
+def row(trace: Row | Trace) -> tuple[str, ...]:
     """A trace as cells, in the order of HEADS."""
     usage = trace.usage
     return (
@@ -53,7 +54,7 @@ def text(heads: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[s
 class Listing:
     """Traces, a line each."""
 
-    traces: Sequence[Trace]
+    traces: Sequence[Row | Trace]
     note: str
     """What stands below: how many there are, and where."""
 
@@ -97,7 +98,7 @@ def meter(share: float, colour: str, *, width: int = 90) -> Markup:
     )
 
 
-def _line(trace: Trace, longest: float) -> list[str | None]:
+def _line(trace: Row | Trace, longest: float) -> list[str | None]:
     time, graph, outcome, duration, *rest, ident = row(trace)
     took = html.joined(
         f"{duration} ", meter((trace.seconds or 0.0) / longest if longest else 0.0, html.OUTCOMES[trace.outcome], width=64)

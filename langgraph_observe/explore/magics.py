@@ -60,6 +60,8 @@ class Magics:
         self._shell.events.unregister("pre_run_cell", self._before)
         self._shell.events.unregister("post_run_cell", self._after)
         self._shell.input_transformers_cleanup.remove(as_line)
+        while self._cells:  # the cell that says so: nobody will be told that it has ended
+            self._cells.pop()[0].close()
 
     def observe(self, line: str) -> str | None:
         """`on` and `off`: whether traces are shown; `cell`: observe all that runs in this cell, `name=…` names its traces."""

@@ -15,6 +15,7 @@ import orjson
 
 from langgraph_observe.explore import data
 from langgraph_observe.explore.source import matched
+from langgraph_observe.explore.storefile import together
 from langgraph_observe.explore.vocabulary import NOTED, RECORD, Span, records
 from langgraph_observe.records import Finished, Noted, Started
 from langgraph_observe.sinks.store.schema import StoreError
@@ -184,6 +185,7 @@ def _value(held: Mapping[str, Any] | None) -> Any:
     return None
 
 
+@together()
 def document(trace: Trace) -> dict[str, Any]:
     """The trace as an ExportTraceServiceRequest."""
     from langgraph_observe.sinks import gen_ai

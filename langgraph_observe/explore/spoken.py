@@ -23,10 +23,26 @@ def parsed(value: Any) -> Any:
 
 
 def spoken(value: Any) -> Any:
-    """Messages in the conventions' shape as plain ones; anything else as it is."""
-    if isinstance(value, list) and value and all(isinstance(one, dict) and "parts" in one for one in value):
-        return [_message(one) for one in value]
-    return value
+    """Messages in the conventions' shape, or with tool calls in OpenAI's, as plain ones; anything else as it is."""
+    match value:
+        case list() if value and all(isinstance(one, dict) and "parts" in one for one in value):
+            return [_message(one) for one in value]
+        case list():
+            return [spoken(one) for one in value]
+        case {"role": str(), "tool_calls": list(calls)}:
+            return {**value, "tool_calls": [_call(one) for one in calls]}
+        case {"messages": list(messages)}:
+            return {**value, "messages": spoken(messages)}
+        case _:
+            return value
+
+
+def _call(one: Any) -> Any:
+    match one:
+        case {"function": {"name": name, "arguments": arguments}}:
+            return {"id": one.get("id"), "name": name, "args": parsed(arguments)}
+        case _:
+            return one
 
 
 def _message(one: Mapping[str, Any]) -> dict[str, Any]:

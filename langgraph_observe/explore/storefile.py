@@ -9,14 +9,17 @@ import json
 import os
 import re
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from langgraph_observe.explore.row import asked
 from langgraph_observe.explore.selection import chosen, narrow
+from langgraph_observe.explore.trace import Trace
 from langgraph_observe.payloads import Lazy, Message, Payload, plain
 from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Stream, Usage
 from langgraph_observe.sinks.store.schema import FINISHED, REFERENCE, RUNS, STARTED, USAGE, StoreError, migrate, version
@@ -24,6 +27,7 @@ from langgraph_observe.sinks.store.schema import FINISHED, REFERENCE, RUNS, STAR
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from langgraph_observe.explore.row import Row
     from langgraph_observe.explore.source import Filter
     from langgraph_observe.records import Record
 
@@ -77,6 +81,12 @@ class StoreFile:
         with self._open() as db:
             return chosen(db, wanted, limit)
 
+    def rows(self, wanted: Filter, limit: int) -> list[Row | Trace]:
+        """See row.rows."""
+        with self._open() as db:
+            found = [(trace_id, asked(db, trace_id)) for _, trace_id in chosen(db, wanted, limit)]
+        return [row or Trace.of(trace_id, self.records(trace_id)) for trace_id, row in found]
+
     @contextmanager
     def database(self, wanted: Filter) -> Iterator[sqlite3.Connection]:
         """See database.database."""
@@ -98,15 +108,32 @@ class StoreFile:
 
     def _ask(self, *questions: tuple[str, Any]) -> list[list[sqlite3.Row]]:
         """The answers, all of one moment."""
-        with self._open() as db:
+        with self._at_hand() as db:
             db.row_factory = sqlite3.Row
             return [db.execute(*question).fetchall() for question in questions]
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(self._connected()) as db:
+    def _at_hand(self) -> Iterator[sqlite3.Connection]:
+        """The connection that `together` keeps, or one for this question."""
+        if (kept := _kept.get()) is None:
+            with self._open() as db:
                 yield db
+            return
+        with self._explained():
+            if self.path not in kept.files:
+                kept.files[self.path] = kept.enter_context(closing(self._connected()))
+            yield kept.files[self.path]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._explained(), closing(self._connected()) as db:
+            yield db
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What SQLite raises as a StoreError."""
+        try:
+            yield
         except sqlite3.OperationalError as error:  # locked, not readable, a directory: not the file's content
             msg = f"{self.path} cannot be read now: {error}"
             raise StoreError(msg) from error
@@ -164,6 +191,31 @@ class StoreFile:
 
     def _history(self, history: int) -> Sequence[object]:
         return [Message(json.loads(body)) for (body,) in self._ask((HISTORY, (history,)))[0]] or [FORGOTTEN]
+
+
+class Kept(ExitStack):
+    """Connections that are used again, and closed in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[Path, sqlite3.Connection] = {}
+
+
+_kept: Final[ContextVar[Kept | None]] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Inside, what is read from a file is read over one connection, at one moment: for whoever wants many payloads at once."""
+    if _kept.get() is not None:
+        yield
+        return
+    with Kept() as kept:
+        token = _kept.set(kept)
+        try:
+            yield
+        finally:
+            _kept.reset(token)
 
 
 def blank() -> sqlite3.Connection:

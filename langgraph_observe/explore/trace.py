@@ -11,7 +11,7 @@ from langgraph_observe.records import Kind, Outcome, Scored, totals
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from langgraph_observe.explore.chat import Chat
@@ -122,8 +122,7 @@ class Trace:
     @property
     def outcome(self) -> Outcome | None:
         """The worst of the roots'. None while one of them goes on."""
-        outcomes = [run.outcome for run in self.roots]
-        return None if None in outcomes else max((o for o in outcomes if o), key=WORST.index)
+        return worst([run.outcome for run in self.roots])
 
     @property
     def failure(self) -> Failure | None:
@@ -133,10 +132,7 @@ class Trace:
     @property
     def seconds(self) -> float | None:
         """From the first root's start to the last root's end. None while one of them goes on."""
-        if len(self.roots) == 1:
-            return self.root.seconds  # monotonic
-        ends = [run.finished.at_ns for run in self.roots if run.finished is not None]
-        return None if len(ends) < len(self.roots) else (max(ends) - self.at_ns) / 1e9
+        return lasted([(run.started.at_ns, run.seconds) for run in self.roots])
 
     @property
     def duration(self) -> timedelta | None:
@@ -265,6 +261,20 @@ class Trace:
         from langgraph_observe.explore.waterfall import page
 
         return page(self)
+
+
+def worst(outcomes: Iterable[Outcome | None]) -> Outcome | None:
+    """Of the roots' outcomes. None while one of them goes on."""
+    known = [WORST.index(outcome) if outcome else None for outcome in outcomes]
+    return None if None in known else WORST[max(place for place in known if place is not None)]
+
+
+def lasted(roots: Sequence[tuple[int, float | None]]) -> float | None:
+    """Seconds from the first root's start to the last one's end; each is told by when it began and how long it took."""
+    if len(roots) == 1:
+        return roots[0][1]  # monotonic
+    ends = [at_ns + round(seconds * 1e9) for at_ns, seconds in roots if seconds is not None]
+    return None if len(ends) < len(roots) else (max(ends) - roots[0][0]) / 1e9
 
 
 def tokens(usage: Usage | None) -> int | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from langgraph_observe.explore import detail, excerpt, html, tree, values, words
 from langgraph_observe.explore.excerpt import Omitted
+from langgraph_observe.explore.storefile import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ RIGHT: Final = "text-align:right;white-space:nowrap"
 TICKS: Final = 4
 
 
+@together()
 def page(trace: Trace) -> Markup:
     """The trace for a notebook: the tree with its waterfall, or its text where styles are taken away."""
     shown = excerpt.lines(trace)

@@ -13,7 +13,7 @@ from traitlets.config import Config
 
 import langgraph_observe
 from langgraph_observe import Observer
-from langgraph_observe.capture.collect import collect_runs
+from langgraph_observe.capture.collect import collect_runs, collecting
 from langgraph_observe.everywhere import instrument, uninstrument
 from langgraph_observe.explore import Memory, Traces
 from langgraph_observe.explore.magics import Magics, as_line
@@ -147,3 +147,4 @@ def test_the_package_is_the_extension(shell, tmp_path, monkeypatch):
     shell.run("%load_ext langgraph_observe")
     assert "under their cells" in shell.run("%observe")[1]
     shell.run("%unload_ext langgraph_observe")
+    assert collecting.get() == ()

@@ -27,7 +27,9 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("--every-way", default=False):
         return
     played = [item for item in items if item.get_closest_marker("scenario") is not None]
-    left_out = [item for number, item in enumerate(played) if number % 3 and item.get_closest_marker("scenario").args[2] not in ALWAYS]
+    left_out = [
+        item for number, item in enumerate(played) if number % 3 and item.get_closest_marker("scenario").args[2] not in ALWAYS
+    ]
     config.hook.pytest_deselected(items=left_out)
     gone = set(left_out)
     items[:] = [item for item in items if item not in gone]

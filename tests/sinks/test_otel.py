@@ -66,7 +66,8 @@ def test_a_model_call_in_full(bench):
         gen_ai.usage.output_tokens = 20
         gen_ai.usage.reasoning.output_tokens = 5
         server.address = 'api.openai.com'
-        server.port = 443""")
+        server.port = 443
+        session.id = 's'""")
 
 
 @pytest.mark.parametrize(
