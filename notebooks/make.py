@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,17 @@ def executed(path: Path, place: Path) -> Any:
     with _environment(path.stem, place) as environment:
         client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", record_timing=False)
         client.execute(env=environment, cwd=str(place))
-    notebook.metadata.pop("language_info", None)  # it names this machine's version of Python
-    return notebook
+    return _of_any_machine(notebook, place)
+
+
+def _of_any_machine(notebook: Any, place: Path) -> Any:
+    """Without what is this machine's alone: its Python, and the directories before the names of files in tracebacks."""
+    notebook.metadata.pop("language_info", None)
+    paths = sysconfig.get_paths()
+    told = nbformat.writes(notebook)
+    for directory in (paths["purelib"], paths["platlib"], paths["stdlib"], str(HERE.parent), str(place)):
+        told = told.replace(f"{directory}/", "")
+    return nbformat.reads(re.sub(r"ipykernel_\d+/\d+\.py", "cell.py", told), as_version=4)
 
 
 @contextmanager

@@ -31,13 +31,6 @@ def make():
     return runpy.run_path(str(NOTEBOOKS / "make.py"))
 
 
-@pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
-def notebook(request, make, tmp_path_factory):
-    """As saved, as executed now, and the place where it ran."""
-    place = tmp_path_factory.mktemp("notebook")
-    return nbformat.read(request.param, as_version=4), make["executed"](request.param, place), place
-
-
 def outputs(notebook):
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
@@ -64,28 +57,15 @@ def written(notebook):
     return "\n".join(texts)
 
 
-def test_it_runs_and_says_nothing_on_stderr(notebook):
-    _, executed, _ = notebook
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_it_runs_for_a_stranger_and_shows_what_is_saved_in_it(path, make, tmp_path):
+    """One test, for it runs once. After a change: `python notebooks/make.py`."""
+    saved, executed = nbformat.read(path, as_version=4), make["executed"](path, tmp_path)
     assert [one for one in outputs(executed) if one.output_type == "error" or one.get("name") == "stderr"] == []
-
-
-def test_it_turns_to_no_other_machine(notebook):
-    _, _, place = notebook
-    assert not (place / "attempts").exists()
-
-
-def test_what_is_saved_is_what_the_code_shows_now(notebook):
-    """After a change: `python notebooks/make.py`."""
-    saved, executed, _ = notebook
+    assert not (tmp_path / "attempts").exists(), "it turned to another machine"
     assert structure(saved) == structure(executed)
-    assert [cell.source for cell in saved.cells] == [cell.source for cell in executed.cells]
-
-
-def test_it_shows_what_it_is_there_for(notebook, request):
-    saved, executed, _ = notebook
-    wanted = SHOWS[request.node.callspec.id]
     for one in (saved, executed):
-        assert [text for text in wanted if text not in written(one)] == []
+        assert [text for text in SHOWS[path.stem] if text not in written(one)] == []
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langgraph_observe.payloads import REDACTION_FAILED, Message, Payload
-from langgraph_observe.process.redact import _needed as needed
 from langgraph_observe.process.redact import DEFAULT_KEYS, DEFAULT_PATTERNS, redact
+from langgraph_observe.process.redact import _needed as needed
 from langgraph_observe.records import Failure, Finished, Noted, Scored, Started
 
 
