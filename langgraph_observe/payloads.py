@@ -58,10 +58,12 @@ class Message:
     status (`error` for a failed tool), additional_kwargs.
     """
 
-    __slots__ = ("_cache", "_redactors", "_snapshot")
+    __slots__ = ("_cache", "_encode", "_redactors", "_snapshot")
 
-    def __init__(self, snapshot: Mapping[str, object]) -> None:
+    def __init__(self, snapshot: Mapping[str, object], *, encode: Callable[[object], bytes] | None = None) -> None:
+        """`encode` makes JSON of plain data, by default with the standard library."""
         self._snapshot = snapshot
+        self._encode = encode
         self._redactors: tuple[Redactor, ...] = ()
         self._cache: dict[str, object] = {}
 
@@ -95,7 +97,7 @@ class Message:
     @property
     def json(self) -> bytes:
         """The redacted message as UTF-8 JSON."""
-        return self.cached("json", encode)
+        return self.cached("json", self._encode or encode)
 
     @property
     def digest(self) -> str:

@@ -72,7 +72,7 @@ class Memory:
         known = self._messages.get(id(raw))
         if known is not None and known[0] is raw and all(map(operator.is_, known[1], parts)):
             return known[2]
-        made = Message(describe(raw))
+        made = Message(describe(raw), encode=encode)
         self._messages[id(raw)] = (raw, parts, made)  # raw is kept: its id must not be given to another object
         return made
 

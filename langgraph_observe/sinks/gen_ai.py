@@ -111,13 +111,9 @@ def known(attributes: Mapping[str, Value | None]) -> Attributes:
 
 
 def _clean(value: Value) -> Value:
-    match value:
-        case str():
-            return text(value)
-        case list():
-            return [text(item) for item in value]
-        case _:
-            return value
+    if isinstance(value, str):
+        return text(value)
+    return [text(item) for item in value] if isinstance(value, list) else value
 
 
 def operation(run: Started) -> str | None:

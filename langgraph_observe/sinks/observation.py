@@ -138,22 +138,20 @@ def _metadata(record: Finished) -> Attributes:
     """The user's own and LangGraph's, one attribute a key: only those can be filtered by."""
     run, usage = record.run, record.usage
     resumed = [link.trace_id for link in run.links if link.kind == "resumed_from"]
-    shown = plain(
-        dict(run.metadata)
-        | {
-            "langgraph_node": run.node,
-            "langgraph_step": run.step,
-            "ls_provider": run.provider,
-            "attempt": run.attempt if run.attempt > 1 else None,
-            "goto": list(record.goto) or None,
-            "resumed_from": resumed or None,
-            "finish_reason": ", ".join(record.finish_reasons) or None,
-            "cached": record.cached or None,
-            "usage_estimated": (usage.method or True) if usage and usage.estimated else None,
-            "cost_source": usage.cost_source if usage else None,
-            "input_omitted": dict(taken.omitted) if (taken := record.input or run.input) and taken.omitted else None,
-        }
-    )
+    known = {
+        "langgraph_node": run.node,
+        "langgraph_step": run.step,
+        "ls_provider": run.provider,
+        "attempt": run.attempt if run.attempt > 1 else None,
+        "goto": list(record.goto) or None,
+        "resumed_from": resumed or None,
+        "finish_reason": ", ".join(record.finish_reasons) or None,
+        "cached": record.cached or None,
+        "usage_estimated": (usage.method or True) if usage and usage.estimated else None,
+        "cost_source": usage.cost_source if usage else None,
+        "input_omitted": dict(taken.omitted) if (taken := record.input or run.input) and taken.omitted else None,
+    }
+    shown = plain(dict(run.metadata) | {key: value for key, value in known.items() if value is not None})
     return _raw(shown if isinstance(shown, dict) else {"metadata": shown})
 
 
