@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from langgraph_observe.explore import html, listing, words
+from langgraph_observe.explore.trace import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -143,24 +144,24 @@ class Spending:
     """US dollars, of what is known."""
     unknown: int = 0
     """Traces with a part of unknown cost."""
+    estimated: int = 0
+    """Traces with tokens that were estimated."""
 
     @classmethod
     def of(cls, traces: Iterable[Trace]) -> Spending:
         """By the time when each trace began."""
-        found = sorted(
-            ((trace.at_ns, trace.tokens or 0, trace.cost or Decimal(0), trace.incomplete) for trace in traces),
-            key=lambda one: one[0],
-        )
+        found = sorted(map(_spent, traces))
         if not found:
             return cls((), (), ())
         first, span = found[0][0], max(found[-1][0] - found[0][0], 1)
         bars = min(BARS, max(1, len(found)))
         tokens, cost = [0] * bars, [Decimal(0)] * bars
-        for at_ns, count, spent, _ in found:
+        for at_ns, count, spent, *_ in found:
             bar = min((at_ns - first) * bars // span, bars - 1)
             tokens[bar] += count
             cost[bar] += spent
-        return cls([first + span * bar // bars for bar in range(bars)], tokens, cost, sum(one[3] for one in found))
+        starts = [first + span * bar // bars for bar in range(bars)]
+        return cls(starts, tokens, cost, sum(one[3] for one in found), sum(one[4] for one in found))
 
     def __str__(self) -> str:
         rows = [
@@ -182,15 +183,19 @@ class Spending:
             return html.faint("no traces")
         spent, most = sum(self.cost, Decimal(0)), max(self.cost)
         costs = [float(cost) for cost in self.cost]
+        counted = f"{'~' if self.estimated else ''}{sum(self.tokens):,} tokens"
+        paid = f"{words.money(spent or None, incomplete=self.unknown > 0, estimated=self.estimated > 0)} cost"
         pictures = [
-            _columns(f"{sum(self.tokens):,} tokens", self.tokens, f"{max(self.tokens):,}", html.KINDS["node"], self.starts),
-            _columns(f"{words.money(spent or None)} cost", costs, words.money(most), html.KINDS["model"], self.starts),
+            _columns(counted, self.tokens, f"{max(self.tokens):,}", html.KINDS["node"], self.starts),
+            _columns(paid, costs, words.money(most), html.KINDS["model"], self.starts),
         ]
-        return html.joined(*pictures, html.faint(*self._notes()))
+        return html.joined(*pictures, html.faint(" · ".join(self._notes())))
 
     def _notes(self) -> Iterator[str]:
         if self.unknown:
-            yield f"{self.unknown:,} traces have calls of unknown cost"
+            yield f"traces with calls of unknown cost: {self.unknown:,}"
+        if self.estimated:
+            yield f"traces with estimated tokens: {self.estimated:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,11 @@ class Overview:
         return html.either(
             str(self), html.joined(*titled, html.tag("div", html.faint(self.note), style="margin-top:6px;font-size:12px"))
         )
+
+
+def _spent(trace: Trace) -> tuple[int, int, Decimal, bool, bool]:
+    usage = trace.usage
+    return trace.at_ns, tokens(usage) or 0, usage.cost or Decimal(0), trace.incomplete, usage.estimated
 
 
 def _rank(times: Sequence[float], share: float) -> float:

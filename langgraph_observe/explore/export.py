@@ -51,11 +51,12 @@ def as_json(trace: Trace) -> str:
     return json.dumps(whole, ensure_ascii=False, indent=1)
 
 
-def saved(text: str, path: str | os.PathLike[str] | None) -> str:
-    """The text, written as UTF-8 if there is a path."""
-    if path is not None:
-        Path(path).expanduser().write_text(text, encoding="utf-8")
-    return text
+def saved(text: str, path: str | os.PathLike[str] | None) -> str | None:
+    """The text; None once it is written, as UTF-8, where there is a path: a notebook would show what its last line returns."""
+    if path is None:
+        return text
+    Path(path).expanduser().write_text(text, encoding="utf-8")
+    return None
 
 
 def _graph(trace: Trace) -> list[html.Markup]:

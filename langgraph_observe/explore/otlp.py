@@ -15,7 +15,7 @@ import orjson
 
 from langgraph_observe.explore import data
 from langgraph_observe.explore.source import matched
-from langgraph_observe.explore.storefile import together
+from langgraph_observe.explore.storefile import shown, together
 from langgraph_observe.explore.vocabulary import NOTED, RECORD, Span, records
 from langgraph_observe.records import Finished, Noted, Started
 from langgraph_observe.sinks.store.schema import StoreError
@@ -59,7 +59,7 @@ class OtlpFile:
         return self._read().get(trace_id, [])
 
     def __str__(self) -> str:
-        return str(self.path)
+        return shown(self.path)
 
     def _read(self) -> dict[str, list[Record]]:
         found = self.path.stat()

@@ -104,7 +104,7 @@ class StoreFile:
         return [*told, *noted, *(Scored(**{**dict(row), "value": json.loads(row["value"])}) for row in scores)]
 
     def __str__(self) -> str:
-        return str(self.path)
+        return shown(self.path)
 
     def _ask(self, *questions: tuple[str, Any]) -> list[list[sqlite3.Row]]:
         """The answers, all of one moment."""
@@ -191,6 +191,14 @@ class StoreFile:
 
     def _history(self, history: int) -> Sequence[object]:
         return [Message(json.loads(body)) for (body,) in self._ask((HISTORY, (history,)))[0]] or [FORGOTTEN]
+
+
+def shown(path: Path) -> str:
+    """The path as a notebook that is passed on may show it: without the user's name where it is under their home."""
+    try:
+        return str("~" / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):  # it is elsewhere, or nobody knows where home is
+        return str(path)
 
 
 class Kept(ExitStack):

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from langgraph_observe.explore.storefile import StoreFile, blank
+from langgraph_observe.explore.storefile import StoreFile, blank, shown
 from langgraph_observe.sinks.store.schema import RUNS
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class StoreFiles:
             yield db
 
     def __str__(self) -> str:
-        return str(self.directory)
+        return shown(self.directory)
 
 
 def _is_sqlite(path: Path) -> bool:

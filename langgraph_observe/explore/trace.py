@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from langgraph_observe.explore.forest import parents_of, runs_of
 from langgraph_observe.records import Kind, Outcome, Scored, totals
@@ -221,21 +221,33 @@ class Trace:
             name, value, trace_id=self.id, span_id=of and of.span_id, run_id=of and of.id, comment=comment, source=source, id=id
         )
 
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """A page of its own: the tree, the graph and the talk. Written to `path`, if one is given."""
+    @overload
+    def to_html(self) -> str: ...
+    @overload
+    def to_html(self, path: str | os.PathLike[str]) -> None: ...
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str | None:
+        """A page of its own: the tree, the graph and the talk. Given a `path`, it is written there instead."""
         from langgraph_observe.explore.export import as_html, saved
 
         return saved(as_html(self), path)
 
-    def to_otlp(self, path: str | os.PathLike[str] | None = None) -> str:
-        """OTLP JSON that any OpenTelemetry backend takes and `traces.open` reads back whole. Written to `path`, if one is given."""
+    @overload
+    def to_otlp(self) -> str: ...
+    @overload
+    def to_otlp(self, path: str | os.PathLike[str]) -> None: ...
+    def to_otlp(self, path: str | os.PathLike[str] | None = None) -> str | None:
+        """OTLP JSON that any OpenTelemetry backend takes and `traces.open` reads back whole. Given a `path`, it is written there instead."""
         from langgraph_observe.explore.export import saved
         from langgraph_observe.explore.otlp import as_otlp
 
         return saved(as_otlp(self), path)
 
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Every record of it, payloads and all, as JSON. Written to `path`, if one is given."""
+    @overload
+    def to_json(self) -> str: ...
+    @overload
+    def to_json(self, path: str | os.PathLike[str]) -> None: ...
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str | None:
+        """Every record of it, payloads and all, as JSON. Given a `path`, it is written there instead."""
         from langgraph_observe.explore.export import as_json, saved
 
         return saved(as_json(self), path)

@@ -18,6 +18,8 @@ BRIEF: Final = 1_000
 LINE: Final = 88
 """Characters of JSON that stand on one line."""
 KILO: Final = 1_000
+SPEAKERS: Final = ("user", "human", "assistant", "ai", "system")
+"""Roles in messages that are pairs of texts."""
 
 
 def text(payload: Payload | None, longest: int = LONGEST) -> str | None:
@@ -73,10 +75,10 @@ def _readable(value: Any) -> str:
             return value
         case {"messages": list(messages), **rest} if messages and not rest:
             return _readable(messages)
-        case list() if value and all(map(_is_message, value)):
-            return "\n".join(f"{message['role']}: {said(message)}" for message in value)
+        case list() if value and all(_is_message(one) or _is_pair(one) for one in value):
+            return "\n".join(map(_spoken, value))
         case dict() if _is_message(value):
-            return f"{value['role']}: {said(value)}"
+            return _spoken(value)
         case _:
             line = json.dumps(value, ensure_ascii=False)
             return line if len(line) <= LINE else json.dumps(value, ensure_ascii=False, indent=2)
@@ -84,6 +86,16 @@ def _readable(value: Any) -> str:
 
 def _is_message(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("role"), str) and "content" in value
+
+
+def _is_pair(value: object) -> bool:
+    """`("user", "hi")`, which LangChain takes for a message."""
+    return isinstance(value, list) and len(value) == 2 and value[0] in SPEAKERS and isinstance(value[1], str)  # noqa: PLR2004
+
+
+def _spoken(message: Any) -> str:
+    role, text = message if isinstance(message, list) else (message["role"], said(message))
+    return f"{role}: {text}"
 
 
 def _blocks(content: object) -> Iterator[str]:

@@ -16,7 +16,8 @@ from langgraph_observe.sinks.store import Store
 
 
 def test_a_page_of_its_own_has_the_tree_the_graph_and_the_talk(tmp_path):
-    page = trace(agent()).to_html(tmp_path / "run.html")
+    page = trace(agent()).to_html()
+    assert trace(agent()).to_html(tmp_path / "run.html") is None, "a notebook would show the whole page as text"
     assert (tmp_path / "run.html").read_text("utf-8") == page
     assert page.startswith("<!doctype html>")
     assert all(text in page for text in ("<title>support 4bf92f35</title>", "data:image/svg+xml", "Where is order 4711?"))
@@ -30,7 +31,8 @@ def test_a_page_of_its_own_needs_no_graph_and_no_talk_and_fears_no_braces():
 
 
 def test_json_has_all_that_was_recorded(tmp_path):
-    whole = json.loads(trace(agent()).to_json(tmp_path / "run.json"))
+    whole = json.loads(trace(agent()).to_json())
+    assert trace(agent()).to_json(tmp_path / "run.json") is None
     assert json.loads((tmp_path / "run.json").read_text("utf-8")) == whole
     assert whole["trace_id"] == AGENT
     model, tool = (next(run for run in whole["runs"] if run["span_id"] == span) for span in ("d1", "f1"))

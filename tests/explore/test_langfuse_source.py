@@ -49,6 +49,12 @@ def test_what_was_said_is_there(traces, kept):
         assert spoken(trace) == spoken(same)
 
 
+def test_the_talk_reads_the_same(traces, kept):
+    """Langfuse is sent OpenAI's form of a tool call."""
+    for trace, same in zip(traces, kept, strict=True):
+        assert str(trace.messages()) == str(same.messages())
+
+
 def spoken(trace):
     return [(run.name, len(run.input.messages), run.output.messages[0].plain["role"]) for run in trace.find(kind="model")]
 

@@ -144,6 +144,18 @@ def test_percentiles_are_nearest_ranks():
     assert "1 min 35 s" in str(Latency.of([trace(runs)]))
 
 
+def test_what_is_estimated_or_has_no_price_is_marked_in_the_spending():
+    calls = [
+        run("m", None, "model", "m", usage=Usage(input_tokens=3, estimated=True, cost=Decimal("0.5"))),
+        run("n", None, "model", "n", usage=Usage(output_tokens=4)),
+    ]
+    spending = traces(calls).spending()
+    assert (spending.unknown, spending.estimated) == (1, 1)
+    assert str(spending).endswith("traces with calls of unknown cost: 1\ntraces with estimated tokens: 1")
+    assert "~7 tokens" in spending._repr_html_()
+    assert "≥~$0.5000 cost" in spending._repr_html_()
+
+
 def test_spending_is_told_over_time():
     later = [replace(one, run=replace(one.run, at_ns=one.run.at_ns + 3600 * 10**9)) for one in agent(OTHER)[:8]]
     spending = traces(agent(), later).spending()

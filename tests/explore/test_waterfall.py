@@ -134,6 +134,8 @@ def test_the_tree_of_a_large_trace_as_text_is_whole_when_printed_and_short_when_
             'tool: a\n{"type": "image", "url": "u"}',
         ),
         (Payload({"messages": []}), '{"messages": []}'),
+        (Payload({"messages": [("user", "hi"), message("assistant", "ho")]}), "user: hi\nassistant: ho"),
+        (Payload([["user", "ada"], ["rows", "2"]]), '[["user", "ada"], ["rows", "2"]]'),
         (
             Payload({"a": 1}, omitted={"messages": 3, "plan": None}),
             '(3 earlier messages as before; plan as before)\n{"a": 1}',
