@@ -163,7 +163,9 @@ class Secrets:
     def __init__(self, *, keys: Iterable[str], patterns: Iterable[str], cards: bool, replacement: str) -> None:
         self._replacement = replacement
         self._endings = tuple(filter(None, map(_letters, keys)))
-        self._patterns = [(frozenset(_needed(pattern)), re.compile(_HINTS.get(pattern, "")), _checked(pattern)) for pattern in patterns]
+        self._patterns = [
+            (frozenset(_needed(pattern)), re.compile(_HINTS.get(pattern, "")), _checked(pattern)) for pattern in patterns
+        ]
         self._cards = cards
         self._hidden = lru_cache(4096)(self._is_hidden)
         self._short = lru_cache(4096)(self._text)
