@@ -17,6 +17,7 @@ from opentelemetry import baggage, trace
 from opentelemetry import context as otel
 from opentelemetry.baggage import _BAGGAGE_KEY
 from opentelemetry.trace import format_span_id
+from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from langgraph_observe.payloads import text
@@ -78,7 +79,7 @@ class Scope:
         self.says = says or {}
         before = exchange(Current(self))
         self.span = span
-        if isinstance(before, Current):
+        if type(before) is Current:
             self.around = before.around(self.root)
         elif before is not self.root.ambient and before.get_span_context().is_valid:
             self.around = before
@@ -96,16 +97,18 @@ class Scope:
 def exchange(span: trace.Span) -> trace.Span:
     """Make this span current, and give back the one that was. Whatever else is in the context is the user's and stays."""
     context = otel.get_current()
-    before = trace.get_current_span(context)
+    before = context.get(_SPAN_KEY)
+    if type(before) is not Current and not isinstance(before, trace.Span):
+        before = trace.INVALID_SPAN
     if span is not before:
-        otel.attach(_saying(span, trace.set_span_in_context(span, context)))
+        otel.attach(_saying(span, otel.Context({**context, _SPAN_KEY: span})))
     return before
 
 
 def _saying(span: trace.Span, context: otel.Context) -> otel.Context:
     """The baggage that goes with the span: what the root says in its runs, and nothing of it where the consumer goes on."""
     said = context.get(_BAGGAGE_KEY)
-    if isinstance(span, Current):
+    if type(span) is Current:
         says = span.root.says
         if says and not says.items() <= baggage.get_all(context).items():
             return otel.set_value(_BAGGAGE_KEY, Baggage(span.root, says, dict(baggage.get_all(context))), context)

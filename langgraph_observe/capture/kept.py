@@ -65,7 +65,7 @@ def _full(run: Run, value: Any) -> Payload:
 
 def _new(run: Run, value: Any, step: int | None) -> Payload:
     view = run.home.view if run.home else None
-    fields = payload.fields(value)
+    fields = value if type(value) is dict else payload.fields(value)
     if view is None or fields is None:
         return _full(run, value)
     return view.delta(fields, step, run.memory or payload.Memory())

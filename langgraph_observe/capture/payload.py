@@ -42,6 +42,7 @@ DEPTH: Final = 24
 _SCALARS: Final = frozenset({int, float, bool, type(None), complex, dt.datetime, dt.date, dt.time})
 _SHOWN: Final = (dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath, enum.Enum)
 _SMALL: Final = (int, float, type(None))
+_TINY: Final = frozenset({int, float, bool, type(None)})
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "HumanMessageChunk": "user"}
 _MESSAGE_FIELDS: Final = ("name", "id", "tool_calls", "invalid_tool_calls", "tool_call_id")
 _NOISE: Final = frozenset({"tool_calls", "function_call"})  # OpenAI's raw form of what `tool_calls` already says
@@ -118,6 +119,11 @@ class View:
         new: dict[str, object] = {}
         omitted: dict[str, int | None] = {}
         for key, value in state.items():
+            if type(value) in _TINY:  # never left out
+                new[key] = value
+                if step is not None:
+                    self.shown.pop(key, None)
+                continue
             shared = _repeats(base.get(key), value)
             if shared is None:
                 omitted[key] = None

@@ -27,7 +27,7 @@ class Run:
 
     __slots__ = (
         "agent", "attempts", "blame", "blamed", "bound", "checkpoint_ns", "children", "dropped", "entry", "failed", "falls_back", "frame", "goto", "graph", "held", "home", "id",
-        "keeper", "key", "kind", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pieces", "pregel", "prompt", "record", "root", "scope", "seen",
+        "keeper", "key", "kind", "known_to", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pieces", "pregel", "prompt", "record", "root", "scope", "seen",
         "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
     )  # fmt: skip
@@ -42,6 +42,8 @@ class Run:
         self.started_ns = now
         self.pieces: Pieces | None = None
         """Of what is streamed."""
+        self.known_to: set[int] | None = None
+        """In whose tables it stands under the same ids, if in more than one."""
         self.bound = 1
         """How many times each of its events is told."""
         self.children: dict[int, Run] = {}
@@ -150,12 +152,21 @@ class Runs(dict[int, Run]):
         _ALL.append(weakref.ref(self, _ALL.remove))
 
     def twin(self, run: Run) -> Run | None:
-        """The same run in the same place, as another Observer knows it. Both give it the same ids, so that it is one span."""
+        """The same run in the same place, as another Observer knows it. Both give it the same ids, so that it is one span.
+
+        Once: a caller may use a run id again, while what another Observer has under it is open still.
+        """
         if len(_ALL) == 1:
             return None
-        others = [other for known in list(_ALL) if (other := known()) is not None and other is not self]
-        twins = [twin for other in others if (twin := other.get(run.key)) is not None and twin.span_id]
-        return next((twin for twin in twins if _alike(twin, run)), None)
+        for other in [other for known in list(_ALL) if (other := known()) is not None and other is not self]:
+            twin = other.get(run.key)
+            if twin is not None and twin.span_id and _alike(twin, run):
+                known = twin.known_to or {id(other)}
+                if id(self) not in known:
+                    known.add(id(self))
+                    twin.known_to = run.known_to = known
+                    return twin
+        return None
 
 
 _ALL: Final[list[weakref.ref[Runs]]] = []

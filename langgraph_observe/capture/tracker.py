@@ -143,7 +143,7 @@ class Tracker:
                 kind=kind, name=name, at_ns=run.wall_ns + run.started_ns, graph=run.graph, node=run.node, agent=run.agent, step=run.step,
                 checkpoint_ns=run.checkpoint_ns, thread_id=run.thread_id, session_id=run.session_id, user_id=run.user_id,
                 trace_name=run.trace_name, tags=run.tags, labels=run.labels, metadata=run.metadata,
-                **{"attempt": _attempt(parent, kind, tags), **own},
+                **(own if "attempt" in own else {"attempt": _attempt(parent, kind, tags), **own}),
             )
         )  # fmt: skip
         if not isinstance(record, Started):
@@ -209,9 +209,7 @@ class Tracker:
         if run.scope is None:
             run.scope = Scope(run.parent.scope if run.parent else None)
         if span is not None:
-            said = {context.SESSION: record.session_id, context.USER: record.user_id} if _writes(run, options) else {}
-            says = {key: value for key, value in said.items() if value is not None}
-            run.scope.attach(span, inference=run.kind == "model", says=says)
+            run.scope.attach(span, inference=run.kind == "model", says=_says(run, record, options))
 
     def silent(self, run: Run) -> None:
         """Leave the run out of the records: its children hang under its parent."""
@@ -423,8 +421,11 @@ class Tracker:
                 break
 
 
-def _writes(run: Run, options: Options) -> bool:
-    return run.parent is None and options.get("baggage") in ("write", "both")
+def _says(run: Run, record: Started, options: Options) -> dict[str, object] | None:
+    """What is to be in the baggage of this run."""
+    if run.parent is not None or options.get("baggage") not in ("write", "both"):
+        return None
+    return {key: said for key, said in ((context.SESSION, record.session_id), (context.USER, record.user_id)) if said is not None}
 
 
 def _counted(graph: Run, what: str) -> int:

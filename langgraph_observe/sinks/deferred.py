@@ -83,18 +83,19 @@ class Deferred(Generic[T]):
 
     def __call__(self, item: T) -> None:
         """Queue an item. Never waits, never raises."""
-        if self._closed or self._queue.qsize() >= self._capacity:
-            self.dropped += 1
-            if not self._told:
-                self._told = True
-                _spawned(self._thread_of(self._tell, "log"))
+        waiting = self._queue
+        if self._closed or waiting.qsize() >= self._capacity:
+            self._drop()
             return
-        self._put(item)
-
-    def _put(self, item: T | threading.Event) -> None:
-        self._queue.put(item)
+        waiting.put(item)
         if self._thread is None:  # a thread that ends says so first and looks into the queue then: one of the two sees the other
             self._start()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        if not self._told:
+            self._told = True
+            _spawned(self._thread_of(self._tell, "log"))
 
     def _start(self) -> None:
         """Start the thread unless there is one. Who finds somebody at it leaves: that one looks again when it is done."""
@@ -194,7 +195,9 @@ class Deferred(Generic[T]):
             done.set()
             return done
         self._asked.add(done)
-        self._put(done)
+        self._queue.put(done)
+        if self._thread is None:
+            self._start()
         self._hurry.set()
         if self._thread is None:  # there are no threads to be had
             self._drain(None)

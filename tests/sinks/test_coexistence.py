@@ -233,6 +233,26 @@ def test_the_same_run_id_again_is_another_run(world):
     second.close()
 
 
+def test_an_id_used_again_while_another_observer_has_it_open_is_another_run_for_all():
+    """As of a stream that is forgotten: the other Observer has seen it begin, and not yet end."""
+    first, second, third = ([], [], [])
+    _, *others = observers = [Observer(told.append) for told in (first, second, third)]
+    key = uuid.UUID(int=7)
+    for observer in observers:
+        observer.handler.on_chain_start({"name": "one"}, {}, run_id=key)
+    for _ in range(2):
+        for observer in others:
+            observer.handler.on_chain_end({}, run_id=key)
+        for observer in others:
+            observer.handler.on_chain_start({"name": "one"}, {}, run_id=key)
+    for observer in observers:
+        observer.close()
+    spans = [[record.run.span_id for record in told if isinstance(record, Finished)] for told in (first, second, third)]
+    assert spans[1] == spans[2]
+    assert len(set(spans[1])) == 3
+    assert spans[0] == spans[1][:1]
+
+
 # -- another instrumentation of the same call
 
 
