@@ -219,7 +219,7 @@ class Payload:
     already shown, with how many leading items of a list were left out (None: the whole value).
     """
 
-    __slots__ = ("_encode", "_json", "_redactors", "_snapshot", "_value", "omitted")
+    __slots__ = ("_encode", "_json", "_omitted", "_redactors", "_snapshot", "_value")
 
     def __init__(
         self, snapshot: object, *, omitted: Mapping[str, int | None] | None = None, encode: Callable[[object], bytes] = encode
@@ -229,12 +229,17 @@ class Payload:
         self._encode = encode
         self._value: object = _UNMADE
         self._json: bytes | None = None
-        self.omitted: Mapping[str, int | None] = omitted or {}
+        self._omitted: Mapping[str, int | None] = omitted or {}
 
     def redact(self, *redactors: Redactor) -> None:
         """Add redactors. For processors, before any sink has read the payload."""
         self._redactors = (*self._redactors, *redactors)
         self._value, self._json = _UNMADE, None
+
+    @property
+    def omitted(self) -> Mapping[str, int | None]:
+        """Which keys repeat what was shown before: redacted, for a key may be anything."""
+        return {str(plain(key, self._redactors)): count for key, count in self._omitted.items()}
 
     def fold(self, message: Callable[[Message], object]) -> object:
         """The redacted view with every message replaced by what `message` makes of it."""

@@ -223,6 +223,8 @@ class Current(trace.Span):
         """Not the borrower's to end."""
 
     def __getattr__(self, name: str) -> object:
+        if "_scope" not in vars(self):  # not yet: it is being copied
+            raise AttributeError(name)
         return getattr(self.target(), name)
 
 
@@ -280,7 +282,7 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
             chunks = (chunk async for chunk in chunks)
         current = exchange if swap else _leave
         inner = trace.get_current_span()
-        step: Callable[[], Awaitable[Any]] = partial(_unheard, chunks)
+        step: Callable[[], Awaitable[Any]] = partial(unheard, chunks)
         try:
             while True:
                 outer = current(inner)
@@ -308,7 +310,7 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
     return astream
 
 
-def _unheard(chunks: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+def unheard(chunks: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
     """The first step of a stream of which the event loop does not hear: at its end it would close it while we are closing it.
 
     Nor is it closed by the garbage collector, which without a hook throws into it at once: ours, around it, does that.

@@ -68,7 +68,7 @@ def _new(run: Run, value: Any, step: int | None) -> Payload:
     fields = value if type(value) is dict else payload.fields(value)
     if view is None or fields is None:
         return _full(run, value)
-    return view.delta(fields, step, run.memory or payload.Memory())
+    return view.delta(fields, step, run.memory or payload.Memory(), ends=run.home is run)
 
 
 def _conversation(run: Run, messages: Sequence[Any]) -> Payload:

@@ -95,23 +95,28 @@ def common(before: Sequence[Any], now: Sequence[Any]) -> int:
 class View:
     """The state of one graph run as its nodes have shown it: what the next node's input repeats is left out."""
 
-    __slots__ = ("_base", "_step", "shown")
+    __slots__ = ("_base", "_began", "_step", "shown")
 
     def __init__(self, around: View | None = None) -> None:
         """A sub-graph begins with what the graph around it has shown."""
         self._step: int | None = None
+        self._began: dict[str, tuple[object, list[Any] | None, int]] | None = None
+        """What was shown when the second step began: all that the graph had been given."""
         self.shown: dict[str, tuple[object, list[Any] | None, int]] = dict(around.shown) if around else {}
         self._base = self.shown
 
-    def delta(self, state: Mapping[str, object], step: int | None, memory: Memory) -> Payload:
+    def delta(self, state: Mapping[str, object], step: int | None, memory: Memory, *, ends: bool = False) -> Payload:
         """What is new in `state`. Tasks of one step are compared with the step before, not with each other.
 
-        With no step, `state` is an output: compared with all that was shown, and not remembered, being no whole state.
+        With no step, `state` is an output: compared with all that was shown, and not remembered, being no whole state. That
+        of the graph itself, which `ends`, with what it began with: its answer may be older than its last node.
         """
         if step is None:
-            base = self.shown
+            base = self._began if ends and self._began is not None else self.shown
         else:
             if step != self._step:
+                if self._began is None and self._step not in (None, -1):
+                    self._began = self.shown
                 self._step, self._base = step, self.shown
                 self.shown = dict(self._base)
             base = self._base

@@ -56,7 +56,7 @@ has 8 characters and a digit, or 24.
 """
 _AUTHORIZATION: Final = (
     rf"(?i:authorization){_QUOTE}{{0,4}}[ \t]{{0,3}}[:=][ \t]{{0,3}}{_QUOTE}{{0,4}}"
-    rf"""(?i:token|key|api-?key|negotiate|dpop)[ \t]+([^\s"'\\,;]+)"""
+    rf"""(?i:bearer|basic|token|key|api-?key|negotiate|dpop)[ \t]+([^\s"'\\,;]+)"""
 )
 _COOKIE: Final = (
     rf"(?i:cookie){_QUOTE}{{0,4}}[ \t]{{0,3}}:[ \t]{{0,3}}{_QUOTE}{{0,4}}"

@@ -22,9 +22,10 @@ _DEAF: Final = {kind.on_start for kind in (SpanProcessor, BatchSpanProcessor, Si
 """What does nothing at a start."""
 
 
-def puts_off(tracer: trace.Tracer) -> bool:
+def puts_off(tracer: trace.Tracer, root: trace.Span) -> bool:
     """Whether the spans below a root may be made late: nobody is told of a start, and all of a trace are sampled or none."""
-    if type(tracer) is not Tracer or not _of_traces(tracer.sampler):
+    sampled = root.get_span_context().trace_flags.sampled
+    if type(tracer) is not Tracer or not _of_traces(tracer.sampler) or root.is_recording() is not sampled:
         return False
     told = getattr(tracer.span_processor, "_span_processors", None)
     return told is not None and all(type(one).on_start in _DEAF for one in told)
@@ -32,7 +33,7 @@ def puts_off(tracer: trace.Tracer) -> bool:
 
 def _of_traces(sampler: object) -> bool:
     match sampler:
-        case ParentBased():
+        case ParentBased() if type(sampler).should_sample is ParentBased.should_sample:
             below = vars(sampler)
             return below.get("_local_parent_sampled") is ALWAYS_ON and below.get("_local_parent_not_sampled") is ALWAYS_OFF
         case _:
@@ -41,7 +42,11 @@ def _of_traces(sampler: object) -> bool:
 
 def _written(name: str) -> Any:
     def write(self: Lazy, *arguments: Any, **options: Any) -> Any:
-        return getattr(self.made(), name)(*arguments, **options)
+        try:
+            span = self.made()
+        except Exception:  # of a processor's: the sink meets it again when the run ends, and counts it
+            span = trace.INVALID_SPAN
+        return getattr(span, name)(*arguments, **options)
 
     return write
 
@@ -49,16 +54,17 @@ def _written(name: str) -> Any:
 class Lazy(trace.Span):
     """The span of a run below a root, as far as it is known without the SDK."""
 
+    _made: trace.Span | None = None
+
     def __init__(self, run: Started, root: trace.SpanContext, make: Callable[[Started], trace.Span]) -> None:
         self._run, self._root, self._make = run, root, make
         self._context: trace.SpanContext | None = None
-        self._made: trace.Span | None = None
 
     def made(self) -> trace.Span:
-        """The SDK's span. Two threads may make one each, of which one is never ended, and so seen by nobody."""
-        if self._made is None:
-            self._made = self._make(self._run)
-        return self._made
+        """The SDK's span; of two that two threads make at once, the first. In the middle of another's start, none yet."""
+        if self._made is None and (made := self._make(self._run)) is not trace.INVALID_SPAN:
+            vars(self).setdefault("_made", made)  # one step
+        return self._made or trace.INVALID_SPAN
 
     def get_span_context(self) -> trace.SpanContext:
         """Its ids; sampled and stated as the root."""
@@ -83,4 +89,6 @@ class Lazy(trace.Span):
     end = _written("end")
 
     def __getattr__(self, name: str) -> Any:
+        if "_make" not in vars(self):  # not yet: it is being copied
+            raise AttributeError(name)
         return getattr(self.made(), name)

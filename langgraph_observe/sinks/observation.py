@@ -150,6 +150,7 @@ def _metadata(record: Finished) -> Attributes:
         "usage_estimated": (usage.method or True) if usage and usage.estimated else None,
         "cost_source": usage.cost_source if usage else None,
         "input_omitted": dict(taken.omitted) if (taken := record.input or run.input) and taken.omitted else None,
+        "output_omitted": dict(record.output.omitted) if record.output and record.output.omitted else None,
     }
     shown = plain(dict(run.metadata) | {key: value for key, value in known.items() if value is not None})
     return _raw(shown if isinstance(shown, dict) else {"metadata": shown})

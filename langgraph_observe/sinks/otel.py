@@ -96,7 +96,7 @@ class Spans:
     def __call__(self, record: Record) -> None:
         """Start the span of a run, or hand its end to the thread. Takes no lock of ours, and may be entered again from within."""
         match record:
-            case Started():
+            case Started() if not self._deferred.closed:
                 self._begin(record)
             case Finished():
                 was = self._take(record.run)
@@ -155,7 +155,7 @@ class Spans:
             span = Lazy(run, lazy, make)
         else:
             span = make(run)
-            lazy = span.get_span_context() if parent is None and puts_off(tracer) else None
+            lazy = span.get_span_context() if parent is None and puts_off(tracer, span) else None
         others[run.id] = span
         return _Open(tracer, span, owned=True, links=len(run.links), lazy=lazy)
 
@@ -204,6 +204,8 @@ class Spans:
         span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
 
     def _end(self, record: Finished, was: _Open) -> None:
+        if isinstance(was.span, Lazy):
+            was.span.made()
         try:
             for link in record.run.links[was.links :]:
                 was.span.add_link(*_linked(link))

@@ -61,8 +61,8 @@ def test_a_node_s_input_is_what_is_new_since_the_state_was_last_shown():
     assert [message["content"] for message in inputs["b"].value["messages"]] == ["from a"]
     assert inputs["b"].omitted == {"messages": 50}
     root = seen[-1]
-    assert [message["content"] for message in root.output.value["messages"]] == ["from c"]
-    assert root.output.omitted == {"messages": 52}
+    assert [message["content"] for message in root.output.value["messages"]] == ["from a", "from b", "from c"]
+    assert root.output.omitted == {"messages": 50}
 
 
 def test_what_is_kept_of_a_node_does_not_grow_with_the_conversation():
@@ -334,3 +334,30 @@ def test_a_template_links_its_prompt_to_the_model_after_it():
 
     prompts = [record.prompt for record in seen if isinstance(record, Started) and record.kind == "model"]
     assert [(prompt.name, prompt.version) if prompt else None for prompt in prompts] == [("greeting", 7), None]
+
+
+def test_a_graph_s_output_holds_its_answer_though_another_node_ran_after_it():
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", lambda _: {"messages": [AIMessage("forty-two")]})
+    builder.add_node("audit", lambda _: {})
+    builder.add_edge(START, "answer")
+    builder.add_edge("answer", "audit")
+    seen = []
+    observe(builder.compile(), seen.append).invoke({"messages": [HumanMessage("why?")]})
+    assert [message.plain["content"] for message in seen[-1].output.messages] == ["forty-two"]
+
+
+def test_the_names_of_what_is_left_out_are_redacted_too():
+    key = "sk-abcdefghij0123456789ABCDEFG"
+    builder = StateGraph(dict)
+    for name in ("a", "b"):
+        builder.add_node(name, lambda state: state)
+    builder.add_edge(START, "a")
+    builder.add_edge("a", "b")
+    seen = []
+    observe(builder.compile(), seen.append).invoke({key: "x"})
+    told = [
+        payload for record in seen if isinstance(record, Finished) for payload in (record.input or record.run.input, record.output)
+    ]
+    assert any(payload.omitted for payload in told)
+    assert key not in "".join(str(payload.omitted) for payload in told)

@@ -166,6 +166,8 @@ def test_the_name_of_a_secret_stays():
         ("password=it's-secret, b", "password=[redacted], b"),
         ("AccountName=a;AccountKey=abc/def+==;End=x", "AccountName=a;AccountKey=[redacted];End=x"),
         ("Authorization: Token c0ffee, x", "Authorization: Token [redacted], x"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [redacted]"),
+        ("curl -H 'Authorization: Bearer MySecretPass' x", "curl -H 'Authorization: Bearer [redacted]' x"),
         ('Cookie: a=b; c="d"\nHost: h', "Cookie: [redacted]\nHost: h"),
         ('{"Set-Cookie": "a=b; c=d", "e": 1}', '{"Set-Cookie": "[redacted]", "e": 1}'),
         ("- secret: x\n- b", "- secret: [redacted]\n- b"),

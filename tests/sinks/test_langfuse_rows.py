@@ -189,7 +189,9 @@ def looping(times, size):
 def test_row_17_what_is_sent_does_not_grow_with_the_square_of_the_state(bench):
     looping(30, 2_000).invoke({"log": []}, bench.config(recursion_limit=100))
     assert len(bench.seen()) >= 31
-    assert sum(len(request.body) for request in bench.server.requests) < 4 * 30 * 2_000
+    assert (
+        sum(len(request.body) for request in bench.server.requests) < 5 * 30 * 2_000
+    )  # the nodes tell each entry once, the graph all of them at its end
 
 
 def test_row_20_a_type_is_how_a_thing_was_built_and_never_its_name(bench):

@@ -1,5 +1,7 @@
 """Spans that are made late look as if they had been made at once, and are made at once where somebody could tell."""
 
+import copy
+
 import pytest
 from capture.graphs import ASKED, agent, call
 from opentelemetry import trace
@@ -13,8 +15,10 @@ from opentelemetry.sdk.trace.sampling import (
     ParentBased,
     Sampler,
     SamplingResult,
+    StaticSampler,
     TraceIdRatioBased,
 )
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 from otel_records import finished, started
 from ways import WAYS, run
 
@@ -159,3 +163,81 @@ def test_of_a_trace_that_is_not_sampled_nothing_is_made():
     assert world.sink.flush()
     assert span._made is None
     assert world.memory.get_finished_spans() == ()
+
+
+def opened(world):
+    """A root and a run below it."""
+    root = started(kind="graph")
+    below = started(parent_span_id=root.span_id, parent_id=root.id, span_id="00000000000000aa", id="below", kind="node")
+    world.sink(root)
+    world.sink(below)
+    return root, below
+
+
+class Failing(SpanProcessor):
+    """An application's own, with a fault."""
+
+    def on_start(self, span, parent_context=None):
+        raise RuntimeError("processor")
+
+
+def test_what_a_processor_raises_at_a_late_start_does_not_reach_who_writes():
+    world = World()
+    opened(world)
+    world.provider.add_span_processor(Failing())
+    span = world.sink.span(started(span_id="00000000000000aa"))
+    span.set_attribute("mine", 1)
+    assert span._made is None
+
+
+class NoNodes(ParentBased):
+    """One that decides by itself."""
+
+    def should_sample(self, *arguments, **options):
+        return super().should_sample(*arguments, **options)
+
+
+def test_a_sampler_that_is_derived_from_a_known_one_is_asked_at_once():
+    world = World(sampler=NoNodes(ALWAYS_ON))
+    _, below = opened(world)
+    assert not isinstance(world.sink.span(below), Lazy)
+
+
+def test_spans_that_are_recorded_but_not_sampled_are_made_at_once():
+    world = World(sampler=StaticSampler(Decision.RECORD_ONLY))
+    _, below = opened(world)
+    assert world.sink.span(below).is_recording()
+
+
+def test_of_two_spans_that_two_threads_make_the_first_is_everybody_s():
+    lazy, made = None, []
+
+    def make(run):
+        span = NonRecordingSpan(SpanContext(1, len(made) + 1, is_remote=False))
+        made.append(span)
+        if len(made) == 1:
+            assert lazy.made() is made[1]  # another thread, in the middle of it
+        return span
+
+    lazy = Lazy(started(), SpanContext(1, 1, is_remote=False), make)
+    assert lazy.made() is lazy.made() is made[1]
+
+
+def test_a_sink_that_is_closed_takes_no_span_from_one_that_is_open():
+    world = World()
+    second = Spans(tracer_provider=world.provider)
+    second.close()
+    root = started(kind="graph")
+    for sink in (second, world.sink):
+        sink(root)
+    for sink in (second, world.sink):
+        sink(finished(root))
+    assert world.sink.flush()
+    assert len(world.memory.get_finished_spans()) == 1
+
+
+def test_a_span_can_be_copied():
+    world = World()
+    _, below = opened(world)
+    span = world.sink.span(below)
+    assert copy.copy(span).get_span_context() == span.get_span_context()

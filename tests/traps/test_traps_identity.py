@@ -72,7 +72,7 @@ def test_t14_a_node_answered_by_the_cache_is_told_and_that_it_did_not_run():
     seen = invoked(graph)
     assert tree(seen) == "graph LangGraph ok\n  node one ok cached\n  node two ok cached"
     assert [(end.output.value, end.run.step) for end in ends(seen)[:2]] == [({"x": [1]}, 1), ({"x": [2]}, 2)]
-    assert ends(seen)[2].output.value == {"x": [2]}  # what is new since it was shown
+    assert ends(seen)[2].output.value == {"x": [1, 2]}  # what is new since it began
 
 
 @pytest.mark.parametrize("levels", ["two levels", "two handlers"])
