@@ -31,7 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough. Not SIG_DFL for SIGPIPE: that would kill us for a lost connection, too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes at its end
         return 1  # as Python's manual (signal, "Note on SIGPIPE") and rich
-    except (LookupError, ValueError, OSError, RuntimeError, StoreError) as error:  # RuntimeError: nobody's home directory
+    except (
+        LookupError,
+        ValueError,
+        ArithmeticError,
+        OSError,
+        RuntimeError,
+        StoreError,
+    ) as error:  # RuntimeError: nobody's home directory
         print(f"langgraph-observe: {error}", file=sys.stderr)
         return 1
     return int(done or 0)
@@ -82,8 +89,8 @@ def _demo(options: argparse.Namespace) -> int:
     _print_traces(list(Traces(memory))[::-1])  # not from the store, which may not be had
     _print_exposition(exposition)
     stored = _print_place(store)
-    _print_delivery(health, delivered=delivered)
-    return 0 if stored or options.store is None else 1
+    sent = _print_delivery(health, delivered=delivered) or not (options.otlp or options.langfuse)
+    return 0 if sent and (stored or options.store is None) else 1
 
 
 def _run(options: argparse.Namespace) -> NoReturn:
@@ -163,10 +170,12 @@ def _print_place(store: Store | str) -> bool:
     return True
 
 
-def _print_delivery(health: dict[str, dict[str, int]], *, delivered: bool) -> None:
+def _print_delivery(health: dict[str, dict[str, int]], *, delivered: bool) -> bool:
+    """Whether all of it is where it was to be sent."""
     losses = {name: counts for name, counts in health.items() if _lossy(counts)}
     if losses or not delivered:
         print(f"Not everything was delivered: {losses or 'the time for it was over'}", file=sys.stderr)
+    return delivered and not losses.keys() - {"store"}
 
 
 def _lossy(counts: dict[str, int]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sqlite3
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from langgraph_observe.explore import words
@@ -15,7 +17,6 @@ from langgraph_observe.sinks.store.schema import StoreError, configured_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from langgraph_observe.explore import Traces
 
@@ -122,7 +123,7 @@ def _of_models(traces: Traces) -> Iterator[Finding]:
 
 def _can_be_made(path: Path) -> bool:
     there = next(above for above in path.absolute().parents if above.exists())
-    return os.access(there, os.W_OK)
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _unless_writable(path: Path) -> str:
@@ -133,6 +134,9 @@ def _langfuse() -> Iterator[Finding]:
     keys = [name for name in ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY") if os.environ.get(name)]
     if not keys:
         yield Finding("✓", "langfuse", "not configured")
+        return
+    if os.environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() == "false":
+        yield Finding("!", "langfuse", "off, by LANGFUSE_TRACING_ENABLED")
         return
     from langgraph_observe.explore import Filter
     from langgraph_observe.explore.langfuse import Langfuse
@@ -145,18 +149,24 @@ def _langfuse() -> Iterator[Finding]:
 def _otlp() -> Iterator[Finding]:
     """An empty request, which every collector takes."""
     import httpx
-    from opentelemetry.util.re import parse_env_headers
 
     named = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not (named or base):
         yield Finding("✓", "otlp", "not configured")
         return
+    if (off := _otel_off()) is not None:
+        yield Finding("!", "otlp", f"off, by {off}")
+        return
     url = named or f"{str(base).rstrip('/')}/v1/traces"
     given = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS") or ""
-    headers = {**parse_env_headers(given, liberal=True), "content-type": "application/x-protobuf"}
+    if (headers := _headers(given)) is None:
+        yield Finding("✖", "otlp", "OTEL_EXPORTER_OTLP_HEADERS has a part that is not NAME=VALUE")
+        return
     try:
-        status = httpx.post(url, content=b"", headers=headers, timeout=SECONDS).status_code
+        status = httpx.post(
+            url, content=b"", headers={**headers, "content-type": "application/x-protobuf"}, timeout=SECONDS
+        ).status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield Finding("✖", "otlp", f"{shown(url)} does not answer ({type(error).__name__})")
         return
@@ -164,10 +174,43 @@ def _otlp() -> Iterator[Finding]:
     yield Finding("✓" if well else "✖", "otlp", f"{shown(url)} {'takes spans' if well else f'answers with status {status}'}")
 
 
+def _otel_off() -> str | None:
+    """The variable by which OpenTelemetry's SDK sends no spans."""
+    off = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}
+    return next((name for name, word in off.items() if os.environ.get(name, "").strip().lower() == word), None)
+
+
+def _headers(given: str) -> dict[str, str] | None:
+    """As OpenTelemetry reads them; None where it leaves a part out. Of that it logs the value, which is a secret: not here."""
+    from opentelemetry.util import re
+
+    log = logging.getLogger(re.__name__)
+    log.addFilter(_no)
+    try:
+        parts = [re.parse_env_headers(part, liberal=True) for part in given.split(",") if part.strip()]
+    finally:
+        log.removeFilter(_no)
+    return {name: value for part in parts for name, value in part.items()} if all(parts) else None
+
+
+def _no(_: logging.LogRecord) -> bool:
+    return False
+
+
+def _prices() -> Iterator[Finding]:
+    from langgraph_observe.process.overrides import read
+
+    if place := os.environ.get("LANGGRAPH_OBSERVE_PRICES"):
+        try:
+            read(Path(place))
+        except (OSError, ValueError) as error:
+            yield Finding("✖", "prices", f"LANGGRAPH_OBSERVE_PRICES: {error}")
+
+
 def _prometheus() -> Iterator[Finding]:
     if (place := os.environ.get("PROMETHEUS_MULTIPROC_DIR")) is None:
         return
-    if os.access(place, os.W_OK):
+    if Path(place).is_dir() and os.access(place, os.W_OK):
         yield Finding("✓", "prometheus", f"several processes, by way of {place}")
     else:
         yield Finding("✖", "prometheus", f"PROMETHEUS_MULTIPROC_DIR is {place}, which is no directory that we may write to")
@@ -178,4 +221,7 @@ def _switches() -> Iterator[Finding]:
         yield Finding("!", "observing", "off, by LANGGRAPH_OBSERVE_ENABLED")
 
 
-LOOKS: Final[tuple[Callable[[], Iterator[Finding]], ...]] = (_versions, _sqlite, _switches, _store, _langfuse, _otlp, _prometheus)
+LOOKS: Final[tuple[Callable[[], Iterator[Finding]], ...]] = (
+    *(_versions, _sqlite, _switches, _store, _prices),
+    *(_langfuse, _otlp, _prometheus),
+)

@@ -251,7 +251,8 @@ class Observer:
         report = {"capture": {"open": len(self._tracker) if self._tracker else 0, "errors": 0}}
         for sink in self._sinks:
             counts = self._ask(sink, "health")
-            report[self._names[id(sink)]] = {"errors": 0, **(counts if isinstance(counts, dict) else {})}
+            known = counts if isinstance(counts, dict) else {}
+            report[self._names[id(sink)]] = {"errors": 0, **{key: count for key, count in known.items() if isinstance(count, int)}}
         for name, errors in list(self._errors.items()):
             report.setdefault(name, {"errors": 0})["errors"] += errors
         return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -20,18 +21,23 @@ if TYPE_CHECKING:
 FILTERS: Final = {
     "graph": "a graph in it",
     "node": "a node in it",
-    "outcome": "how it ended: ok, error, interrupted, cancelled, abandoned, running",
+    "outcome": "how it ended",
     "tool": "a tool it called",
     "model": "a model it asked",
     "thread": "its thread",
     "session": "its session",
     "user": "its user",
     "tag": "a tag",
-    "text": "words in an input, an output or an error",
-    "since": "90s, 30m, 2h, 7d, 1w",
+    "text": "words in an error, or in the JSON of an input or an output",
+    "since": "90s, 30m, 2h, 7d, 1w, or a day: 2026-11-21",
     "min-cost": "US dollars at least",
 }
 """Options of every command that reads many traces."""
+FORMS: Final[dict[str, dict[str, Any]]] = {
+    "outcome": {"choices": ("ok", "error", "interrupted", "cancelled", "abandoned", "running")},
+    "min-cost": {"type": float},
+}
+"""Of these options: what they take."""
 SIZES: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 DAYS: Final = {"h": 1 / 24, "d": 1, "w": 7}
 TOP: Final[dict[str, tuple[str, ...]]] = {
@@ -43,6 +49,8 @@ TOP: Final[dict[str, tuple[str, ...]]] = {
 """Tables of `top`, and their columns."""
 HIGH: Final = 8
 """Rows of each."""
+BUSY: Final = 5.0
+"""Seconds that `prune` waits for whoever else writes."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,7 +65,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     tail.add_argument("-n", "--last", type=int, default=10, help="of those that have ended (10)")
     tail.add_argument("--tree", action="store_true", help="as trees, not as lines")
     top = _reading(commands, "top", "nodes, models, tools and errors of the last 15 minutes, live, until Ctrl-C", _top)
-    top.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two looks (2)")
+    top.add_argument("--every", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)")
     export = _reading(commands, "export", "write traces to a file", _export)
     export.add_argument(
         "format", choices=EXPORTS, help="jsonl: our records; otlp: OTLP JSON; csv: a row a run; html: a page of one trace"
@@ -78,7 +86,7 @@ def _reading(commands: Any, name: str, said: str, command: Any) -> argparse.Argu
     _from(parser)
     wanted = parser.add_argument_group("which traces")
     for option, about in FILTERS.items():
-        wanted.add_argument(f"--{option}", help=about, type=float if option == "min-cost" else str)
+        wanted.add_argument(f"--{option}", help=about, **FORMS.get(option, {}))
     return parser
 
 
@@ -157,8 +165,34 @@ def _export(options: argparse.Namespace) -> None:
     if options.output is None:
         _write(options, sys.stdout)
         return
-    with Path(options.output).expanduser().open("w", encoding="utf-8", newline="\n") as file:
-        _write(options, file)
+    path = Path(options.output).expanduser()
+    if path.exists() and not path.is_file():  # a pipe, a terminal
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            _write(options, file)
+        return
+    _replace(path.resolve(), options)  # where a link leads to
+
+
+def _replace(path: Path, options: argparse.Namespace) -> None:
+    """By a whole one: what is there stays as it is until all has been written."""
+    if path.exists() and any(map(path.samefile, _sources(options))):
+        msg = f"{path} is where the traces are read from: export to another file"
+        raise ValueError(msg)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            if path.exists():  # what its owner alone may read stays so
+                shutil.copymode(path, part)
+            _write(options, file)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sources(options: argparse.Namespace) -> Iterator[Path]:
+    source = opened(options.store).source
+    held = (getattr(one, "path", None) for one in (source, *getattr(source, "files", ())))
+    return (path for path in held if path is not None and path.exists())
 
 
 def _write(options: argparse.Namespace, file: TextIO) -> None:
@@ -200,6 +234,9 @@ def _csv(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _html(options: argparse.Namespace) -> Iterator[str]:
+    if options.limit is not None:
+        msg = "html is of one trace: name it, or the last is taken"
+        raise ValueError(msg)
     yield _one(_wanted(options), options.id or "last").to_html()
 
 
@@ -212,19 +249,32 @@ def _prune(options: argparse.Namespace) -> None:
     from langgraph_observe.sinks.store.writer import Writer
 
     path = Path(options.store).expanduser() if options.store else configured_path()
-    if path is None or not path.exists() or (options.older_than, options.keep) == (None, None):
-        msg = f"there is no store at {path}" if options.older_than or options.keep else "how much? --older-than 30d, --keep 500M"
+    if (options.older_than, options.keep) == (None, None):
+        msg = "how much? --older-than 30d, --keep 500M"
+        raise ValueError(msg)
+    if path is None or not path.exists():
+        msg = f"there is no store at {path}"
         raise ValueError(msg)
     store = StoreFile(path)
     before = left = len(store.ids(Filter()))
-    writer = Writer(path, keep_days=options.older_than, keep_bytes=options.keep, busy_seconds=5.0)
+    writer = Writer(path, keep_days=options.older_than, keep_bytes=options.keep, busy_seconds=BUSY)
     while True:
         writer.write(())
+        if writer.trouble is not None:
+            msg = f"{path}: {writer.trouble}"
+            raise OSError(msg)
         if (now := len(store.ids(Filter()))) == left:
             break
         left = now
     writer.close()
     _say(f"{before - left:,} of {before:,} traces forgotten. {path} keeps its size; the room is used again.")
+
+
+def _seconds(text: str) -> float:
+    if (seconds := float(text)) > 0:
+        return seconds
+    msg = f"{text!r} is no time to wait"
+    raise argparse.ArgumentTypeError(msg)
 
 
 def _days(text: str) -> float:

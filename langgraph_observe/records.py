@@ -218,7 +218,7 @@ class Finished:
     reason: str | None = None
     """What kind of an ending, where `outcome` alone does not tell: `interrupt`, `interrupt_before`, `interrupt_after`,
     `handoff`, `drained`, `stream_closed`, `task_cancelled`, `sibling_failed`, `timeout`, `process_stopped`, `forgotten`, `closed`,
-    `client_disconnect`, `server_shutdown`."""
+    `client_disconnect`, `server_shutdown`, `not_streamed` (an event stream was expected, and something else answered)."""
     first_token_seconds: float | None = None
     """To the first piece of a stream: a model's first content, the first chunk that a graph's caller took, the first event."""
     stream: Stream | None = None

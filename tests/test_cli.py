@@ -100,7 +100,7 @@ def test_the_demo_says_that_langfuse_s_keys_are_missing(store):
 def test_the_demo_says_what_an_endpoint_did_not_take(store):
     out = run("demo", "--store", store, "--otlp", "http://127.0.0.1:9")
 
-    assert out.returncode == 0
+    assert out.returncode == 1
     assert "Not everything was delivered" in out.stderr
 
 

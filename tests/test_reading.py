@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from langfuse_server import KEYS, Langfuse
@@ -87,7 +88,7 @@ def test_traces_are_listed_by_what_is_wanted(said, kept, asked, graphs):
 def test_a_filter_that_is_none_is_a_message(said, kept):
     assert said("traces", "--store", kept, "--since", "soon")[::2] == (
         1,
-        "langgraph-observe: 'soon' is no period: give a number and one of s, m, h, d, w, as '2h'\n",
+        "langgraph-observe: 'soon' is no period: give a number and one of s, m, h, d, w, as '2h', or a day, as '2026-11-21'\n",
     )
     assert "-3 traces" in said("traces", "--store", kept, "-n-3")[2]
 
@@ -240,3 +241,112 @@ def test_doctor_tells_models_without_usage_and_without_price(said, monkeypatch, 
     assert code == 0
     assert [line.split()[2] for line in out.splitlines() if line.startswith("! tokens")] == ["mute:", "guessed:"]
     assert len([line for line in out.splitlines() if line.startswith("! prices")]) == 3
+
+
+def test_an_export_never_costs_what_was_there(said, kept, tmp_path):
+    source, page = tmp_path / "all.jsonl", tmp_path / "out.html"
+    said("export", "jsonl", "--store", kept, "-o", source)
+    before = source.read_bytes()
+    for target in (source, tmp_path / "link.jsonl"):
+        target.exists() or target.symlink_to(source)
+        code, _, err = said("export", "jsonl", "--from", source, "-o", target)
+        assert (code, "where the traces are read from" in err, source.read_bytes()) == (1, True, before)
+    page.write_text("mine")
+    page.chmod(0o600)
+    assert said("export", "html", "nosuch", "--from", source, "-o", page)[0] == 1
+    assert page.read_text() == "mine"
+    assert said("export", "html", "--from", source, "-o", page)[0] == 0
+    assert (page.read_text()[:9], page.stat().st_mode & 0o777) == ("<!doctype", 0o600)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_export_through_a_link_and_into_a_pipe_goes_where_they_lead(said, kept, tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert said("export", "csv", "--store", kept, "-o", tmp_path / "link.csv")[0] == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("trace,")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert said("export", "jsonl", "-n", "1", "--store", kept, "-o", tmp_path / "pipe")[0] == 0
+    assert os.read(reader, 9) == b'{"finishe'
+    os.close(reader)
+
+
+def test_an_export_of_one_page_takes_no_number_of_traces(said, kept):
+    assert "html is of one trace" in said("export", "html", "-n", "5", "--store", kept)[2]
+
+
+def test_prune_says_what_keeps_it_from_forgetting(said, tmp_path, monkeypatch):
+    monkeypatch.setattr("langgraph_observe.reading.BUSY", 0.1)
+    path = stored(tmp_path / "t.db", ended("a", at_ns=time.time_ns() - DAY_NS))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, out, err = said("prune", "--store", path, "--older-than", "1h")
+    assert (code, out, err) == (1, "", f"langgraph-observe: {path}: another program keeps it locked\n")
+    assert said("prune", "--store", path, "--older-than", "1h")[0] == 0
+
+
+@pytest.mark.parametrize("nothing", [["--older-than", "0h"], ["--keep", "0"]])
+def test_prune_may_forget_all(said, tmp_path, nothing):
+    path = stored(tmp_path / "t.db", ended("a"))
+    assert said("prune", "--store", path, *nothing)[1].startswith("1 of 1 traces forgotten.")
+    assert "there is no store at" in said("prune", "--store", tmp_path / "none.db", *nothing)[2]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["traces", "--min-cost", "inf"],
+        ["traces", "--since", "9" * 20 + "w"],
+        ["traces", "-n", "9" * 20],
+        ["tail", "--last", "-3"],
+        ["prune", "--older-than", "9" * 400 + "d"],
+    ],
+)
+def test_a_number_that_nobody_can_mean_is_a_message(said, kept, asked):
+    code, _, err = said(*asked, "--store", kept)
+    assert (code, err.startswith("langgraph-observe: ")) == (1, True)
+
+
+@pytest.mark.parametrize("asked", [["top", "--every", "0"], ["top", "--every", "-1"], ["traces", "--outcome", "erorr"]])
+def test_an_option_that_cannot_be_is_a_wrong_call(capsys, asked):
+    with pytest.raises(SystemExit) as wrong:
+        cli.main(asked)
+    assert wrong.value.code == 2
+
+
+def test_doctor_knows_a_file_from_a_directory(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LANGGRAPH_OBSERVE_STORE", str(tmp_path / "file" / "t.db"))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "file"))
+    assert [one.mark for one in (*doctor._store(), *doctor._prometheus())] == ["✖", "✖"]
+
+
+def test_doctor_reads_the_price_file(monkeypatch, tmp_path):
+    assert list(doctor._prices()) == []
+    for path, content in ((tmp_path / "none.toml", None), (tmp_path / "bad.toml", "[[")):
+        _ = content and path.write_text(content)
+        monkeypatch.setenv("LANGGRAPH_OBSERVE_PRICES", str(path))
+        (found,) = doctor._prices()
+        assert (found.mark, path.name in found.words) == ("✖", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none"), ("LANGFUSE_TRACING_ENABLED", "False")]
+)
+def test_doctor_asks_nobody_to_whom_nothing_is_to_be_sent(monkeypatch, name, word):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk")
+    monkeypatch.setenv(name, word)
+    (found,) = doctor._langfuse() if name.startswith("LANGFUSE") else doctor._otlp()
+    assert (found.mark, name in found.words) == ("!", True)
+
+
+@pytest.mark.parametrize("headers", ["garbage-s3cret", "a=b,garbage-s3cret"])
+def test_doctor_keeps_the_secret_of_a_header_that_is_none(said, monkeypatch, caplog, headers):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    code, out, err = said("doctor")
+    assert (code, "✖ otlp" in out) == (1, True)
+    assert "a part that is not NAME=VALUE" in out
+    assert "s3cret" not in out + err + caplog.text

@@ -13,6 +13,7 @@ from langgraph_observe.capture.served import Served, amend, serving
 from langgraph_observe.capture.sse import Events
 from langgraph_observe.observer import Observer, checked, default
 from langgraph_observe.payloads import text
+from langgraph_observe.records import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from langgraph_observe.capture.run import Run
     from langgraph_observe.capture.tracker import Tracker
     from langgraph_observe.observer import Options
+    from langgraph_observe.records import Outcome
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -35,6 +37,8 @@ _SSE: Final = "text/event-stream"
 _SEEN: Final = "langgraph_observe.streams"
 """In a request's scope: the Observers that see it already."""
 _TURNS: Final = 10
+_BROKEN: Final = 500
+"""From this status on it is the server's fault; OpenTelemetry's conventions have it so."""
 _PLAIN: Final = ("", "identity")
 
 
@@ -68,7 +72,8 @@ class StreamMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = Response(self._observer, self._options, scope, self._open)
         outer = serving.get()
-        serving.set(response)
+        inner = (*outer, response)
+        serving.set(inner)
         try:
             await self._app(scope, response.hear(receive), response.tell(send))
         except asyncio.CancelledError:
@@ -78,7 +83,8 @@ class StreamMiddleware:
             response.end(error)
             raise
         finally:
-            serving.set(outer)  # no reset by token: a coroutine may be closed in another context than it began in
+            if serving.get() is inner:  # a coroutine may be closed in another context than it began in, and so no token
+                serving.set(outer)
         response.end()
 
     def _cancelled(self, response: Response, turns: int = _TURNS) -> None:
@@ -112,6 +118,8 @@ class Response(Served):
         self._open = open_
         self._started = False
         self._events: Events | None = None
+        self._instead: int | None = None
+        """The status of what was answered where a stream was expected."""
 
     def around(self, tracker: Tracker) -> Run | None:
         """FastAPI's own event streams are under way before the response has begun: the route tells, or what the client accepts."""
@@ -124,6 +132,16 @@ class Response(Served):
         self._open.discard(self)
         self._started, self._scope = True, {}  # a task that goes on keeps this in its context
         super().end(error)
+
+    def _ending(self, error: BaseException | None) -> tuple[Outcome, str | None]:
+        """What is no stream has not come to the end of one."""
+        ending = super()._ending(error)
+        if self._instead is None or ending[0] != "ok":
+            return ending
+        return ("error", None) if self._instead >= _BROKEN else ("ok", "not_streamed")
+
+    def _failure(self, error: BaseException | None) -> Failure | None:
+        return Failure(str(self._instead), "") if error is None else super()._failure(error)
 
     def hear(self, receive: Receive) -> Receive:
         """`receive`, and whether the client has left. A server says so after the last body, too."""
@@ -165,7 +183,9 @@ class Response(Served):
         """Now it is known what it is. Before that goes out: whoever makes the body in this context is to find the run current."""
         self._started = True
         try:
-            headers, status = _texts(message.get("headers", ())), {"http.response.status_code": message["status"]}
+            if not isinstance(given := message.get("headers", ()), (list, tuple)):
+                message["headers"] = given = list(given)  # ASGI takes any iterable, and one may be read only once
+            headers, status = _texts(given), {"http.response.status_code": message["status"]}
             streams = _is_sse(headers.get("content-type", ""))
             if self.run is not None:
                 amend(self.run, metadata={**self.run.metadata, **status})
@@ -175,6 +195,7 @@ class Response(Served):
                 self._events.opaque = headers.get("content-encoding", "") not in _PLAIN
             if not streams and self.run is not None:
                 self._events = self.run.pieces = None
+                self._instead = int(message["status"])
         except Exception as fault:
             self._observer.failed("capture", fault)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextvars
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
+from inspect import isasyncgen
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import uuid4
 
 from opentelemetry import trace
 
-from langgraph_observe.capture import naming
+from langgraph_observe.capture import context, naming
 from langgraph_observe.capture.context import Current, exchange
 from langgraph_observe.capture.pieces import Pieces
 from langgraph_observe.capture.sse import Events
@@ -33,8 +35,8 @@ Piece = TypeVar("Piece")
 _END: Final = object()
 _TOLD: Final = ("thread_id", "session_id", "user_id")
 
-serving: Final[contextvars.ContextVar[Served | None]] = contextvars.ContextVar("langgraph_observe.serving", default=None)
-"""What is being answered here. Set before the application is called, and so in every task and thread that it starts."""
+serving: Final[contextvars.ContextVar[tuple[Served, ...]]] = contextvars.ContextVar("langgraph_observe.serving", default=())
+"""What is being answered here, the innermost last. Set before the application is called, and so in every task and thread that it starts."""
 
 
 class Served:
@@ -43,8 +45,8 @@ class Served:
     def __init__(self, observer: Observer, options: Options) -> None:
         self.tracker: Tracker = observer.tracker
         self.run: Run | None = None
-        self.complete = False
-        """The last piece has been handed over."""
+        self._complete_ns: int | None = None
+        """When the last piece was handed over: a task that the response leaves behind is no part of it."""
         self.gone = False
         """The client left before that."""
         self._observer = observer
@@ -67,10 +69,19 @@ class Served:
         try:
             if self._id is not None and (run := self.tracker.take(self._id)) is not None:
                 outcome, reason = self._ending(error)
-                failure = None if error is None or outcome != "error" else self._failure(error)
-                self.tracker.finish(run, outcome, reason, failure=failure)
+                failure = self._failure(error) if outcome == "error" else None
+                self.tracker.finish(run, outcome, reason, failure=failure, ended_ns=self._complete_ns if outcome == "ok" else None)
         except Exception as fault:
             self._observer.failed("capture", fault)
+
+    @property
+    def complete(self) -> bool:
+        """The last piece has been handed over."""
+        return self._complete_ns is not None
+
+    @complete.setter
+    def complete(self, complete: bool) -> None:
+        self._complete_ns = self.tracker.now() if complete else None
 
     def _ending(self, error: BaseException | None) -> tuple[Outcome, str | None]:
         """By the order of what happened. The status went out long before, and a last body says nothing of an error that follows.
@@ -85,7 +96,9 @@ class Served:
             return "ok", None
         return "cancelled", "server_shutdown" if error is None else "task_cancelled"
 
-    def _failure(self, error: BaseException) -> Failure:
+    def _failure(self, error: BaseException | None) -> Failure | None:
+        if error is None:
+            return None
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a task group's wrapping says nothing
         return naming.failure_of(error, content=self._options.get("payloads") != "none")
@@ -97,8 +110,7 @@ class Served:
 
 def around(tracker: Tracker) -> Run | None:
     """The open stream inside which a root of this tracker begins."""
-    found = serving.get()
-    return None if found is None else found.around(tracker)
+    return next((run for answer in reversed(serving.get()) if (run := answer.around(tracker)) is not None), None)
 
 
 def amend(run: Run, **known: Any) -> None:
@@ -157,13 +169,15 @@ class Pulled(Served):
         self._name = name
         self._counted = counted
         self._swap = exchange if observer.in_context else _same
-        self._current = trace.get_current_span()
+        self._current = self._own = trace.get_current_span()
 
     def pulled(self, pieces: Iterable[Any]) -> Generator[Any, None, None]:
         """Its pieces, and how it ended once what makes them is closed."""
         with self._run(), ExitStack() as closing:
+            closing.callback(self._inside, getattr(pieces, "close", _nothing))
             iterator = self._inside(iter, pieces)
-            closing.callback(self._inside, getattr(iterator, "close", _nothing))
+            if iterator is not pieces:
+                closing.callback(self._inside, getattr(iterator, "close", _nothing))
             while (piece := self._inside(next, iterator, _END)) is not _END:
                 self._take(piece)
                 yield piece
@@ -173,18 +187,21 @@ class Pulled(Served):
         """The same, asynchronously."""
         with self._run():
             iterator = aiter(pieces)
+            step = partial(context.unheard, iterator) if isasyncgen(iterator) else iterator.__anext__
             try:
-                while (piece := await self._ainside(anext(iterator, _END))) is not _END:
+                while (piece := await self._ainside(step)) is not _END:
                     self._take(piece)
                     yield piece
+                    step = iterator.__anext__
                 self.complete = True
             finally:
                 if (close := getattr(iterator, "aclose", None)) is not None:
-                    await self._ainside(close())
+                    await self._ainside(close)
 
     @contextmanager
     def _run(self) -> Iterator[None]:
         self._inside(self.begin, self._name, self._counted, {})
+        self._own = self._current
         try:
             yield
         except BaseException as error:
@@ -197,32 +214,45 @@ class Pulled(Served):
         with self._entered():
             return call(*arguments)
 
-    async def _ainside(self, step: Awaitable[Any]) -> Any:
+    async def _ainside(self, step: Callable[[], Awaitable[Any]]) -> Any:
         with self._entered():
-            return await step
+            try:
+                return await step()  # not anext(iterator, _END): that begins an awaitable anew each time it is resumed
+            except StopAsyncIteration:
+                return _END
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
         """Here the run is current, for our roots and for the user's spans."""
         outer, span = serving.get(), self._swap(self._current)
-        serving.set(self)
+        inner = (*outer, self)
+        serving.set(inner)
         try:
             yield
         finally:
-            serving.set(outer)
-            self._current = self._swap(span)
+            if serving.get() is inner:  # closed elsewhere, nothing there is ours to give back
+                serving.set(outer)
+                self._current = self._own if _has_ended(left := self._swap(span)) else left
 
     def _take(self, piece: Any) -> None:
         now, counted = self.tracker.now(), self._counted
-        if isinstance(counted, Events):
-            counted.feed(piece.encode(errors="replace") if isinstance(piece, str) else bytes(piece), now)
-        else:
-            counted.add(now)
+        try:
+            if isinstance(counted, Events):
+                counted.feed(piece.encode(errors="replace") if isinstance(piece, str) else bytes(memoryview(piece)), now)
+            else:
+                counted.add(now)
+        except Exception as fault:
+            self._observer.failed("capture", fault)
 
 
 def _same(span: trace.Span) -> trace.Span:
     """`exchange` where nobody asks for the current span."""
     return span
+
+
+def _has_ended(span: trace.Span) -> bool:
+    """Where each step has a context of its own, as in Starlette's threads, the end of a user's span takes it out of none but the last."""
+    return type(span) is not Current and getattr(span, "end_time", None) is not None
 
 
 def _nothing() -> None:

@@ -293,11 +293,12 @@ class Tracker:
     def finish(
         self, run: Run, outcome: Outcome, reason: str | None = None, error: BaseException | None = None, **fields: Any
     ) -> None:
-        """End a run that was taken from the table. `fields` are those of `Finished`."""
+        """End a run that was taken from the table. `fields` are those of `Finished`, and `ended_ns` if it was over before now."""
         run.outcome = outcome
         if outcome == "error" and run.parent is not None:
             run.parent.failed = run.span_id, failure.type if (failure := fields.get("failure")) else ""
-        fields |= {"outcome": outcome, "reason": reason, "seconds": (self._clock() - run.started_ns) / 1e9}
+        ended_ns = fields.pop("ended_ns", None) or self._clock()
+        fields |= {"outcome": outcome, "reason": reason, "seconds": (ended_ns - run.started_ns) / 1e9}
         if run.children:
             self._sweep(run)
         if run.scope is not None and run.record is not None:

@@ -140,8 +140,8 @@ class Spending:
     starts: Sequence[int]
     """Nanoseconds since the epoch, where each part begins."""
     tokens: Sequence[int]
-    cost: Sequence[Decimal]
-    """US dollars, of what is known."""
+    cost: Sequence[Decimal | None]
+    """US dollars, of what is known; None where nothing is."""
     unknown: int = 0
     """Traces with a part of unknown cost."""
     estimated: int = 0
@@ -150,24 +150,25 @@ class Spending:
     @classmethod
     def of(cls, traces: Iterable[Trace]) -> Spending:
         """By the time when each trace began."""
-        found = sorted(map(_spent, traces))
+        found = sorted(map(_spent, traces), key=lambda one: one[0])
         if not found:
             return cls((), (), ())
         first, span = found[0][0], max(found[-1][0] - found[0][0], 1)
         bars = min(BARS, max(1, len(found)))
-        tokens, cost = [0] * bars, [Decimal(0)] * bars
+        tokens: list[int] = [0] * bars
+        cost: list[Decimal | None] = [None] * bars
         for at_ns, count, spent, *_ in found:
             bar = min((at_ns - first) * bars // span, bars - 1)
             tokens[bar] += count
-            cost[bar] += spent
+            cost[bar] = cost[bar] if spent is None else spent + (cost[bar] or 0)
         starts = [first + span * bar // bars for bar in range(bars)]
         return cls(starts, tokens, cost, sum(one[3] for one in found), sum(one[4] for one in found))
 
     def __str__(self) -> str:
         rows = [
-            (words.moment(at), words.number(tokens or None), words.money(cost or None))
+            (words.moment(at), words.number(tokens or None), words.money(cost))
             for at, tokens, cost in zip(self.starts, self.tokens, self.cost, strict=True)
-            if tokens or cost
+            if tokens or cost is not None
         ]
         return "\n".join([listing.text(("from", "tokens", "cost"), rows), *self._notes()])
 
@@ -181,13 +182,14 @@ class Spending:
         """Two rows of bars under each other, on one scale of time."""
         if not self.starts:
             return html.faint("no traces")
-        spent, most = sum(self.cost, Decimal(0)), max(self.cost)
-        costs = [float(cost) for cost in self.cost]
+        known = [cost for cost in self.cost if cost is not None]
+        spent = sum(known, Decimal(0)) if known else None
+        costs = [float(cost or 0) for cost in self.cost]
         counted = f"{'~' if self.estimated else ''}{sum(self.tokens):,} tokens"
-        paid = f"{words.money(spent or None, incomplete=self.unknown > 0, estimated=self.estimated > 0)} cost"
+        paid = f"{words.money(spent, incomplete=self.unknown > 0, estimated=self.estimated > 0)} cost"
         pictures = [
             _columns(counted, self.tokens, f"{max(self.tokens):,}", html.KINDS["node"], self.starts),
-            _columns(paid, costs, words.money(most), html.KINDS["model"], self.starts),
+            _columns(paid, costs, words.money(max(known, default=None)), html.KINDS["model"], self.starts),
         ]
         return html.joined(*pictures, html.faint(" · ".join(self._notes())))
 
@@ -228,9 +230,9 @@ class Overview:
         )
 
 
-def _spent(trace: Trace) -> tuple[int, int, Decimal, bool, bool]:
+def _spent(trace: Trace) -> tuple[int, int, Decimal | None, bool, bool]:
     usage = trace.usage
-    return trace.at_ns, tokens(usage) or 0, usage.cost or Decimal(0), trace.incomplete, usage.estimated
+    return trace.at_ns, tokens(usage) or 0, usage.cost, trace.incomplete, usage.estimated
 
 
 def _rank(times: Sequence[float], share: float) -> float:

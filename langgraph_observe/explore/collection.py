@@ -6,7 +6,8 @@ import operator
 import re
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, overload
 from uuid import UUID
 
@@ -24,7 +25,6 @@ from langgraph_observe.sinks.store.schema import configured_path
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
-    from decimal import Decimal
 
     from langgraph_observe.explore.source import Source
     from langgraph_observe.records import Scored
@@ -97,13 +97,14 @@ class Traces(Tables):
         user: str | None = None,
         tag: str | None = None,
         text: str | None = None,
-        since: str | timedelta | datetime | None = None,
+        since: str | timedelta | date | None = None,
         min_cost: float | Decimal | None = None,
     ) -> Traces:
         """Those of which all that is given is true, and of an earlier filter what is not given anew.
 
-        `outcome` may be `running`; `text` is looked for in inputs, outputs and errors; `since` is `"90s"`, `"30m"`, `"2h"`,
-        `"7d"`, `"1w"`, a timedelta or a moment; `min_cost` in US dollars.
+        `outcome` may be `running`; `text` is looked for in errors and in the JSON of inputs and outputs, so in its keys, too;
+        `since` is `"90s"`, `"30m"`, `"2h"`, `"7d"`, `"1w"`, a day or a moment as `"2026-11-21"`, a timedelta, a date or a datetime;
+        `min_cost` in US dollars. What is of another type raises TypeError.
         """
         given: dict[str, Any] = {
             "graph": graph,
@@ -117,7 +118,7 @@ class Traces(Tables):
             "session": session,
             "user": user,
             "since_ns": None if since is None else self._since(since),
-            "min_cost_nusd": None if min_cost is None else round(min_cost * 10**9),
+            "min_cost_nusd": None if min_cost is None else _nusd(min_cost),
         }
         wanted = replace(self._wanted, **{name: value for name, value in given.items() if value is not None})
         chosen = Traces(self._source, before=self.before, wanted=wanted, now=self._now, scorer=self.scorer)
@@ -134,10 +135,10 @@ class Traces(Tables):
         Raises LookupError if one is asked for and there is none, ValueError for a negative `n`.
         """
         if n is not None:
-            return self._read(_count(n))
+            return self._read(n)
         for trace in self._read(1):
             return trace
-        msg = f"no traces in {self.source}"
+        msg = self._none()
         raise LookupError(msg)
 
     def __getitem__(self, prefix: str | UUID) -> Trace:
@@ -203,7 +204,7 @@ class Traces(Tables):
 
     def follow(self, *, every: float = 1.0, last: int = 0) -> Iterator[Trace]:
         """Each trace once it has ended: the `last` ones that have, then those to come. Never ends by itself."""
-        return live.follow(self._ids, self._whole, every=every, last=last)
+        return live.follow(self._ids, self._whole, every=every, last=_count(last))
 
     def _ids(self, limit: int) -> Sequence[str]:
         self.flush()
@@ -216,14 +217,17 @@ class Traces(Tables):
     def _listed(self, limit: int) -> listing.Listing:
         self.flush()
         found = rows(self.source, self._wanted, limit)
-        return listing.Listing(found, self._how_many(found) if found else f"no traces in {words.clean(str(self.source), 200)}")
+        return listing.Listing(found, self._how_many(found) if found or not limit else self._none())
+
+    def _none(self) -> str:
+        return f"no {'' if self._wanted == Filter() else 'such '}traces in {words.clean(str(self.source), 200)}"
 
     def _how_many(self, found: Sequence[object]) -> str:
         return f"{len(found):,} of {len(self):,} in {words.clean(str(self.source), 200)}"
 
     def _read(self, limit: int) -> list[Trace]:
         self.flush()
-        return list(self._each(limit))
+        return list(self._each(_count(limit)))
 
     def _each(self, limit: int | None) -> Iterator[Trace]:
         for trace_id in self.source.ids(self._wanted, limit=limit):
@@ -240,14 +244,16 @@ class Traces(Tables):
                 return trace_id
         return None
 
-    def _since(self, since: str | timedelta | datetime) -> int:
+    def _since(self, since: str | timedelta | date) -> int:
         match since:
             case datetime():
                 return round(since.timestamp() * 1e9)
+            case date():
+                return self._since(datetime.combine(since, datetime.min.time()))
             case timedelta():
                 return self._now() - round(since.total_seconds() * 1e9)
             case _:
-                return self._since(_period(since))
+                return self._since(_moment(since))
 
 
 def _count(n: int) -> int:
@@ -258,8 +264,18 @@ def _count(n: int) -> int:
     return n
 
 
-def _period(text: str) -> timedelta:
+def _nusd(dollars: object) -> int:
+    if isinstance(dollars, (int, float, Decimal)):
+        return round(dollars * 10**9)
+    msg = f"min_cost must be a number, not {type(dollars).__name__}"
+    raise TypeError(msg)
+
+
+def _moment(text: str) -> timedelta | datetime:
     if found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text):
         return timedelta(**{UNITS[found[2]]: float(found[1])})
-    msg = f"{text!r} is no period: give a number and one of {', '.join(UNITS)}, as '2h'"
-    raise ValueError(msg)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{text!r} is no period: give a number and one of {', '.join(UNITS)}, as '2h', or a day, as '2026-11-21'"
+        raise ValueError(msg) from error

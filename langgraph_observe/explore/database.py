@@ -7,6 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import chain
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,8 +107,8 @@ class Spread:
     def finalize(self) -> str | None:
         """All three, or NULL of nothing."""
         values = sorted(self._values)
-        last = len(values) - 1
-        return " ".join(repr(values[round(last * share)]) for share in PERCENTILES) if values else None
+        ranks = (max(ceil(len(values) * share), 1) - 1 for share in PERCENTILES)
+        return " ".join(repr(values[rank]) for rank in ranks) if values else None
 
 
 class Middle(Spread):

@@ -56,10 +56,11 @@ class Magics:
         self._shell.input_transformers_cleanup.append(as_line)
 
     def unload(self) -> None:
-        """As if it had never been loaded, but for the magic's name."""
+        """As if it had never been loaded."""
         self._shell.events.unregister("pre_run_cell", self._before)
         self._shell.events.unregister("post_run_cell", self._after)
         self._shell.input_transformers_cleanup.remove(as_line)
+        self._shell.magics_manager.magics["line"].pop("observe", None)
         while self._cells:  # the cell that says so: nobody will be told that it has ended
             self._cells.pop()[0].close()
 
@@ -77,8 +78,10 @@ class Magics:
         return None
 
     def _observe_cell(self, options: dict[str, str]) -> None:
-        if self._cells:
-            self._cells[-1][0].enter_context(self._everything(**options))
+        if not self._cells:
+            msg = "%observe cell: in a cell after the one that loads the extension"
+            raise RuntimeError(msg)
+        self._cells[-1][0].enter_context(self._everything(**options))
 
     def _before(self, _info: object) -> None:
         stack = contextlib.ExitStack()

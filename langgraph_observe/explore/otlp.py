@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ERROR: Final = 2
 HEX: Final = frozenset("0123456789abcdefABCDEF")
+UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+"""What is raised of data that is not of the form it should be."""
 SPAN_ID: Final = 16
 """Hex digits; base64 of the same is of 12 characters."""
 RESULT: Final = "gen_ai.evaluation.result"
@@ -78,7 +80,7 @@ class OtlpFile:
                 else:
                     yield data.record(document)
             yield from records(spans)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except UNREADABLE as error:
             msg = f"{self.path} holds no OTLP JSON, or is damaged: {error}"
             raise StoreError(msg) from error
 
@@ -104,13 +106,30 @@ def _lines(text: bytes) -> Iterator[Mapping[str, Any]]:
 
 
 def spans_of(document: Mapping[str, Any]) -> list[Span]:
-    """The spans of an ExportTraceServiceRequest, its names in camel or snake case. Resource attributes stand behind the span's own."""
-    return [
-        span(one, _attributes(_of(resource.get("resource") or {}, "attributes")))
+    """The spans of an ExportTraceServiceRequest, its names in camel or snake case. Resource attributes stand behind the span's own.
+
+    A span that cannot be read hides no other; where none can, what is wrong with the first is raised.
+    """
+    held = [
+        (one, _attributes(_of(resource.get("resource") or {}, "attributes")))
         for resource in _of(document, "resourceSpans") or ()
         for scope in _of(resource, "scopeSpans") or ()
         for one in _of(scope, "spans") or ()
     ]
+    return _readable(held)
+
+
+def _readable(held: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[Span]:
+    found: list[Span] = []
+    troubles: list[Exception] = []
+    for one, around in held:
+        try:
+            found.append(span(one, around))
+        except UNREADABLE as error:
+            troubles.append(error)
+    if troubles and not found:
+        raise troubles[0]
+    return found
 
 
 def span(one: Mapping[str, Any], around: Mapping[str, Any] | None = None) -> Span:

@@ -25,8 +25,11 @@ def opened(place: str | os.PathLike[str]) -> Source:
     from the environment; or `langfuse://host`), `phoenix://host:port/project`, `mlflow://host:port/experiment`, and
     `phoenix+https://…` and the like for a server behind TLS.
 
-    Raises ValueError for a scheme that nobody knows. What is there is looked at when it is asked.
+    Raises ValueError for no place and for a scheme that nobody knows. What is there is looked at when it is asked.
     """
+    if place == "":
+        msg = "traces are opened at a path or an address, not at ''"
+        raise ValueError(msg)
     if place == "langfuse":
         return _langfuse("")
     if isinstance(place, str) and "://" in place:

@@ -38,8 +38,8 @@ OF_TRACE: Final = {
 }
 """What must be true of the trace."""
 SAYING: Final = r"SELECT id, parent, json LIKE :in_json ESCAPE '\' FROM histories JOIN messages USING (digest) ORDER BY id"
-NARROWED: Final = ("runs", "events", "scores")
-"""Tables with a trace id that are read for what they say in sum."""
+NARROWED: Final = ("traces", "runs", "events", "scores")
+"""Tables with a trace id, which are read for what they say in sum."""
 
 
 def chosen(db: sqlite3.Connection, wanted: Filter, limit: int | None = None) -> list[tuple[int, str]]:

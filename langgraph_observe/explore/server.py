@@ -56,5 +56,5 @@ def refused(name: str, address: str, status: int | None, keys: str = "its creden
 
 def shown(address: str) -> str:
     """The address without a name, a password or a query."""
-    scheme, _, rest = address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}"

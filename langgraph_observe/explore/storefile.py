@@ -97,7 +97,14 @@ class StoreFile:
     def records(self, trace_id: str, /) -> list[Record]:
         """See Source."""
         of_trace = (trace_id,)
-        runs, events, scores = self._ask((RUN, of_trace), (EVENT, of_trace), (SCORE, of_trace))
+        answers = self._ask((RUN, of_trace), (EVENT, of_trace), (SCORE, of_trace))
+        try:
+            return self._told(*answers)
+        except (ValueError, KeyError, TypeError) as error:  # SQLite does not look into the JSON
+            msg = f"{self.path} is damaged: trace {trace_id} cannot be read"
+            raise StoreError(msg) from error
+
+    def _told(self, runs: list[sqlite3.Row], events: list[sqlite3.Row], scores: list[sqlite3.Row]) -> list[Record]:
         told = [self._run(row) for row in runs]
         begun = {run.span_id: run for run in (record if isinstance(record, Started) else record.run for record in told)}
         noted = [self._event(row, begun[row["span_id"]]) for row in events if row["span_id"] in begun]
@@ -146,7 +153,7 @@ class StoreFile:
     def _connected(self) -> sqlite3.Connection:
         """To the file, at one moment; to nothing with the same tables, while there is no file or an empty one."""
         if self.path.exists():
-            db = sqlite3.connect(self._uri(), uri=True, isolation_level=None)
+            db = sqlite3.connect(self.uri, uri=True, isolation_level=None)
             try:
                 db.execute("BEGIN")
                 if version(db, self.path) > 0:
@@ -157,8 +164,9 @@ class StoreFile:
             db.close()
         return blank()
 
-    def _uri(self) -> str:
-        """Where no log is left and none can be made (a read-only disk), the file cannot change: SQLite must be told so."""
+    @property
+    def uri(self) -> str:
+        """To read it by. Where no log is left and none can be made (a read-only disk), the file cannot change: SQLite must be told so."""
         return f"file:{quote(str(self.path))}?mode=ro" + ("" if self._may_change() else "&immutable=1")
 
     def _may_change(self) -> bool:

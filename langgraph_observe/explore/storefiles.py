@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import heapq
-from contextlib import closing, contextmanager
+import sqlite3
+from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from langgraph_observe.explore.storefile import StoreFile, blank, shown
-from langgraph_observe.sinks.store.schema import RUNS
+from langgraph_observe.sinks.store.schema import APPLICATION_ID, RUNS, foreign
 
 if TYPE_CHECKING:
     import os
-    import sqlite3
     from collections.abc import Iterator
 
     from langgraph_observe.explore.source import Filter
     from langgraph_observe.records import Record
 
 HEADER: Final = b"SQLite format 3\x00"
+IDENTITY: Final = slice(68, 72)
+"""Where a database's head has its application id (https://sqlite.org/fileformat.html)."""
 TAKEN: Final = {
     "runs": ("key", *RUNS),
     "payloads": ("key", "rest"),
@@ -34,7 +36,7 @@ class StoreFiles:
     """The traces in all of the store's files in a directory. Of a trace that several processes wrote, all parts.
 
     A filter is asked of each file alone: what is true of a trace only of its parts together is not found.
-    Raises StoreError where a file is damaged, or none of the files is a store.
+    What is not ours, as the checkpoints that LangGraph keeps, is passed over. Raises StoreError where a file is damaged.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -44,7 +46,7 @@ class StoreFiles:
     def files(self) -> list[StoreFile]:
         """Those that are there now. An empty file is one that a writer has just made."""
         found = sorted(
-            path for path in self.directory.iterdir() if path.suffix in {".db", ".sqlite", ".sqlite3"} and _is_sqlite(path)
+            path for path in self.directory.iterdir() if path.suffix in {".db", ".sqlite", ".sqlite3"} and _is_store(path)
         )
         return [StoreFile(path) for path in found]
 
@@ -70,9 +72,22 @@ class StoreFiles:
         return shown(self.directory)
 
 
-def _is_sqlite(path: Path) -> bool:
+def _is_store(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return file.read(len(HEADER)) in {HEADER, b""}
+        head = file.read(IDENTITY.stop)
+    if head[: len(HEADER)] not in {HEADER, b""}:
+        return False
+    identity = int.from_bytes(head[IDENTITY])
+    return identity == APPLICATION_ID or (identity == 0 and _unclaimed(path))
+
+
+def _unclaimed(path: Path) -> bool:
+    """What a new store says of itself may still be in its log, so SQLite is asked. If it cannot say, whoever reads it is told why."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(StoreFile(path).uri, uri=True)) as db:
+        return not foreign(db)
+    return True
 
 
 def _copy(part: sqlite3.Connection, whole: sqlite3.Connection) -> None:

@@ -8,7 +8,7 @@ import io
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from langgraph_observe.explore import html, listing, words
@@ -46,7 +46,7 @@ class Table:
     """
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        self.columns = tuple(columns)
+        self.columns = tuple(_apart(columns))
         self._values: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [() for _ in self.columns]
 
     @classmethod
@@ -131,6 +131,15 @@ class Table:
         """The heads over numbers."""
         firsts = (next(value for value in self[name] if value is not None) for name in self._seen())
         return frozenset(head for head, first in zip(self._heads(), firsts, strict=True) if isinstance(first, (int, float)))
+
+
+def _apart(columns: Sequence[str]) -> list[str]:
+    """SQLite lets two columns have one name; here each has its own: `name`, `name_2`."""
+    names: list[str] = []
+    for column in columns:
+        again = next(name for n in count(1) if (name := column if n == 1 else f"{column}_{n}") not in names)
+        names.append(again)
+    return names
 
 
 def framing(engine: str | None) -> tuple[str, Any]:

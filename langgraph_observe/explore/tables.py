@@ -76,7 +76,8 @@ class Tables(ABC):
         """What SQLite answers over `runs`, `payloads`, `events`, `scores` and `traces`, the store's tables.
 
         Reads only: raises PermissionError for whatever else, ValueError for what is no SQL, TimeoutError after `seconds`.
-        With a filter, `runs`, `events` and `scores` hold the traces that it lets through.
+        With a filter, `traces`, `runs`, `events` and `scores` hold the traces that it lets through. Of a directory of stores there
+        are no inputs, outputs, tools and messages: these stay in their files.
         """
         self.flush()
         with database(self.source, self._wanted, content=True) as db:

@@ -103,13 +103,21 @@ def records(spans: Iterable[Span]) -> list[Record]:
     out: list[Record] = []
     for key in sorted(found, key=lambda key: _depth(key, found)):
         span = found[key]
-        if RECORD in span.attributes:
-            out.append(data.record(parsed(span.attributes[RECORD])))
-            out += [data.record(parsed(attributes[RECORD])) for _, _, attributes in span.events if RECORD in attributes]
+        if own := _kept(span):
+            out += own
             continue
         told[key] = run = _started(span, told.get((span.trace_id, span.parent_id or "")))
         out += [_finished(span, run) if span.end_ns else run, *_noted(span, run)]
     return out
+
+
+def _kept(span: Span) -> list[Record]:
+    """What a span of ours holds; nothing where that is damaged, or of another's making: then the attributes tell."""
+    held = [told[RECORD] for told in (span.attributes, *(told for _, _, told in span.events)) if RECORD in told]
+    try:
+        return [data.record(parsed(one)) for one in held] if RECORD in span.attributes else []
+    except ValueError:
+        return []
 
 
 def _depth(key: tuple[str, str], found: Mapping[tuple[str, str], Span]) -> int:

@@ -130,6 +130,7 @@ def test_unloaded_it_shows_nothing(shell):
     shell.magics.unload()
     assert shell.run(CALL.format(1)) == ([], "")
     assert as_line not in shell.ipython.input_transformers_cleanup
+    assert shell.ipython.find_line_magic("observe") is None
 
 
 @pytest.mark.parametrize(
@@ -148,3 +149,11 @@ def test_the_package_is_the_extension(shell, tmp_path, monkeypatch):
     assert "under their cells" in shell.run("%observe")[1]
     shell.run("%unload_ext langgraph_observe")
     assert collecting.get() == ()
+
+
+def test_a_cell_that_loads_the_extension_cannot_be_observed_and_says_so(shell, monkeypatch):
+    monkeypatch.setattr(langgraph_observe.observer, "_default", shell.observer)
+    shell.magics.unload()
+    with pytest.raises(RuntimeError, match="in a cell after the one that loads"):
+        shell.run("%load_ext langgraph_observe\n%observe cell")
+    shell.run("%unload_ext langgraph_observe")

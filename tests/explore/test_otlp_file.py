@@ -234,3 +234,30 @@ def test_spans_in_a_ring_are_read():
 def test_documents_come_one_or_many():
     assert list(documents(b'[{"a": 1}, {"b": 2}]')) == [{"a": 1}, {"b": 2}]
     assert list(documents(b'{"a": 1}\n\n{"b": 2}\n{"c"')) == [{"a": 1}, {"b": 2}]
+
+
+def beside(tmp_path, *others):
+    """A span that is well, and others."""
+    well = {"traceId": "a" * 32, "spanId": "1" * 16, "name": "well", "startTimeUnixNano": "1", "endTimeUnixNano": "2"}
+    document = {"resourceSpans": [{"scopeSpans": [{"spans": [well, *({**well, "spanId": "2" * 16, **one} for one in others)]}]}]}
+    return written(tmp_path, json.dumps(document))
+
+
+@pytest.mark.parametrize("wrong", [{"startTimeUnixNano": "soon"}, {"attributes": [{"value": {}}]}, {"attributes": 7}])
+def test_a_span_that_cannot_be_read_hides_no_other(tmp_path, wrong):
+    assert [run.name for run in beside(tmp_path, wrong)["a" * 32]] == ["well"]
+
+
+@pytest.mark.parametrize("held", ["{}", "[" * 100_000, '{"started": {}}', "7"])
+def test_a_record_that_is_none_leaves_the_span_s_own_attributes(tmp_path, held):
+    attributes = [
+        {"key": "langgraph_observe.record", "value": {"stringValue": held}},
+        {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+    ]
+    assert [run.kind for run in beside(tmp_path, {"attributes": attributes})["a" * 32]] == ["chain", "model"]
+
+
+def test_a_file_of_spans_of_which_none_can_be_read_is_damaged(tmp_path):
+    document = {"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}
+    with pytest.raises(StoreError, match="is damaged"):
+        len(written(tmp_path, json.dumps(document)))

@@ -153,3 +153,11 @@ def test_an_answer_that_is_no_json_is_no_answer():
 def test_an_address_is_shown_without_what_is_secret_in_it():
     assert shown("https://ada:secret@host:1/path?key=hidden") == "https://host:1/path"
     assert "secret" not in repr(Traces().open("phoenix://ada:secret@127.0.0.1:9/p"))
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("localhost:4317/x", "localhost:4317/x"), ("ada:secret@host:1", "host:1"), ("http://a:b@host?k=1", "http://host")],
+)
+def test_an_address_is_shown_as_it_is_without_its_secrets(address, told):
+    assert shown(address) == told

@@ -359,3 +359,36 @@ def test_ten_megabytes_in_one_run_do_not_reach_a_table(tmp_path):
         assert traces.tools()["calls"] == [1]
         assert traces.filter(text="xxxx").source.ids(Filter(text="xxxx")) == ["a"]
         assert len(repr(traces.sql("SELECT input FROM payloads"))) < 1000
+
+
+def test_a_percentile_is_the_nearest_rank():
+    spread = Spread()
+    for value in (1.0, 2.0, 3.0, 4.0):
+        spread.step(value)
+    assert spread.finalize() == "2.0 4.0 4.0"
+
+
+def test_two_columns_of_one_name_are_two_columns(traces):
+    table = traces.sql("SELECT 1 AS n, 2 AS n, 3 AS n_2, 4 AS n")
+    assert list(table) == [{"n": 1, "n_2": 2, "n_2_2": 3, "n_3": 4}]
+    assert table["n_2"] == [2]
+
+
+def test_a_filter_narrows_the_table_of_traces(traces):
+    assert traces.filter(tag="x").sql("SELECT trace_id FROM traces")["trace_id"] == ["b"]
+
+
+def test_other_programs_files_in_a_directory_are_passed_over(tmp_path):
+    with sqlite3.connect(tmp_path / "checkpoints.sqlite") as db:
+        db.execute("CREATE TABLE checkpoints(a)")
+    db.close()
+    (tmp_path / "sub.db").mkdir()
+    assert [trace.id for trace in of_directory(tmp_path)] == ["c", "b", "a"]
+
+
+def test_a_store_that_is_still_in_its_log_is_one_of_the_directory_s(tmp_path):
+    writer = Writer(tmp_path / "t.db", keep_days=None, keep_bytes=None, busy_seconds=5.0)
+    writer.write([ended("a", "1")])
+    assert (tmp_path / "t.db").read_bytes()[68:72] == bytes(4), "or nothing is seen here"
+    assert [trace.id for trace in Traces().open(tmp_path)] == ["a"]
+    writer.close()

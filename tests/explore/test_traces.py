@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,6 +11,7 @@ from langgraph_observe.explore import Filter, Memory, StoreFile, Traces
 from langgraph_observe.payloads import Lazy, Payload
 from langgraph_observe.records import Finished, Noted, Scored, Started, Usage
 from langgraph_observe.sinks.store import Store, StoreError
+from langgraph_observe.sinks.store.schema import configured_path
 from langgraph_observe.sinks.store.writer import Writer
 
 HOUR_NS = 3600 * 10**9
@@ -116,7 +117,7 @@ def test_the_last(traces):
     assert traces.last().id == "ac3"
     assert [trace.id for trace in traces.last(2)] == ["ac3", "ab2"]
     assert traces.filter(user="nobody").last(3) == []
-    with pytest.raises(LookupError, match="no traces in"):
+    with pytest.raises(LookupError, match="no such traces in"):
         traces.filter(user="nobody").last()
 
 
@@ -263,3 +264,50 @@ def test_reading_sees_what_any_observer_of_the_process_was_told(tmp_path):
     with Observer(Store(tmp_path / "traces.db", keep_days=None)) as observer:
         observer.emit(finished("t1"))
         assert traces.open(tmp_path / "traces.db").last().id == "t1"
+
+
+@pytest.mark.parametrize("ask", ["overview", "outcomes", "latency", "spending", "last"])
+def test_no_chart_is_of_less_than_no_traces(traces, ask):
+    with pytest.raises(ValueError, match="-1 traces"):
+        getattr(traces, ask)(-1)
+
+
+def test_what_comes_is_told_after_none_of_the_past_or_some(traces):
+    with pytest.raises(ValueError, match="-3 traces"):
+        next(traces.follow(last=-3))
+
+
+def test_a_filter_that_nothing_matches_is_no_empty_store(traces):
+    assert repr(traces.filter(user="nobody")) == f"no such traces in {traces.source}"
+    assert traces.table(0) == f"0 of 5 in {traces.source}"
+
+
+def test_a_cost_is_a_number(traces):
+    with pytest.raises(TypeError, match="min_cost must be a number, not str"):
+        traces.filter(min_cost="0.01")
+
+
+@pytest.mark.parametrize("since", ["2023-11-14", date(2023, 11, 14), "2023-11-14T00:00"])
+def test_since_a_day(source, since):
+    day = datetime.fromisoformat("2023-11-14").timestamp()
+    assert Traces(source).filter(since=since)._wanted.since_ns == day * 10**9
+
+
+def test_no_place_is_no_directory(traces):
+    with pytest.raises(ValueError, match="at a path or an address"):
+        traces.open("")
+
+
+def test_a_row_that_is_damaged_is_said(tmp_path):
+    file = in_file(tmp_path, RECORDS)
+    with sqlite3.connect(file.path) as db:
+        db.execute("UPDATE payloads SET rest = '{'")
+    db.close()
+    with pytest.raises(StoreError, match="is damaged: trace aa1 cannot be read"):
+        file.records("aa1")
+
+
+def test_a_store_in_the_home_directory_may_be_named_by_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LANGGRAPH_OBSERVE_STORE", "~/t.db")
+    assert configured_path() == tmp_path / "t.db"

@@ -167,3 +167,11 @@ def test_spending_is_told_over_time():
 
 def test_the_overview_says_of_how_many_it_speaks():
     assert str(traces(agent(), agent(OTHER)).overview(limit=1)).endswith("1 of 2 in memory")
+
+
+def test_what_is_known_to_cost_nothing_costs_nothing_and_what_is_not_known_is_unknown():
+    free, unknown = (Usage(input_tokens=3, cost=cost) for cost in (Decimal(0), None))
+    for usage, told in ((free, "$0.00"), (unknown, "—")):
+        spending = traces([run("m", None, "model", "m", usage=usage)]).spending()
+        assert str(spending).splitlines()[1].split()[-1] == told
+        assert f"{told} cost" in spending._repr_html_().replace("≥", "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 from threading import Thread
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -14,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from web import ending, observing, streams, until
 
 from langgraph_observe import Observer, testing
-from langgraph_observe.capture.served import observe_stream
+from langgraph_observe.capture.served import observe_stream, serving
 from langgraph_observe.sinks.otel import Spans
 from langgraph_observe.testing import tree
 
@@ -201,6 +202,132 @@ async def test_between_two_pieces_the_readers_span_is_its_own(way):
     assert between == [mine] * 3
     assert len(set(inside)) == 1
     assert inside[0] != mine
+
+
+async def test_a_step_may_be_any_awaitable():
+    class Step:
+        def __init__(self, left):
+            self.left = left
+
+        def __await__(self):
+            yield from asyncio.sleep(0).__await__()
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop()
+
+    class Steps:
+        def __init__(self):
+            self.left = [2, 1]
+
+        def __aiter__(self):
+            return self
+
+        def __anext__(self):
+            return Step(self.left)
+
+    stream, records = made(Steps())
+    async with asyncio.timeout(20):
+        assert await drawn("async", stream) == [1, 2]
+    assert ending(*streams(records)) == "completed"
+
+
+@WAYS
+@pytest.mark.parametrize("piece", [{"data": "x"}, 10**9, None], ids=str)
+async def test_a_piece_that_is_no_part_of_an_event_stream_goes_through_uncounted(monkeypatch, way, piece):
+    monkeypatch.setattr(testing.observer, "strict", False)
+    observer, records = observing()
+    assert await drawn(way, observe_stream(given(way, piece, b"data: 1\n\n"), sse=True, observer=observer)) == [
+        piece,
+        b"data: 1\n\n",
+    ]
+    [end] = streams(records)
+    assert (end.stream.pieces, observer.health()["capture"]["errors"]) == (1, 1)
+
+
+def test_a_loop_that_ends_closes_each_generator_once():
+    closed, complaints, kept = [], [], []
+
+    async def inner():
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            closed.append(1)
+
+    async def leave():
+        asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+        stream, records = made(inner())
+        kept.extend((stream, records))
+        await anext(stream)
+
+    asyncio.run(leave())
+    assert (closed, complaints) == ([1], [])
+    assert ending(*streams(kept[1])) == "client_disconnect"
+
+
+def test_a_body_that_is_no_iterator_is_closed_as_wsgi_closes_it():
+    class Body(list):
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+    body = Body([b"x"])
+    assert list(made(body)[0]) == [b"x"]
+    assert body.closed == 1
+
+
+def test_a_stream_that_is_given_up_in_another_context_leaves_that_one_alone():
+    class Halting(Async):
+        async def __anext__(self):
+            await self
+
+        def __await__(self):
+            yield
+
+    reading, theirs = drawn("async", made(Halting("async"))[0]), (object(),)
+    begun, other = contextvars.copy_context(), contextvars.copy_context()
+    begun.run(reading.send, None)
+    assert begun[serving]
+    other.run(serving.set, theirs)
+    other.run(reading.close)
+    assert other[serving] is theirs
+
+
+async def test_two_observers_around_one_another_each_find_their_own_graphs():
+    (outer, theirs), (inner, ours) = observing(), observing()
+    first, second = counting(outer), counting(inner)
+
+    async def both():
+        yield await first.ainvoke({})
+        yield await second.ainvoke({})
+
+    await drawn("async", observe_stream(observe_stream(both(), observer=inner), observer=outer))
+    assert tree(theirs) == tree(ours) == "stream stream ok\n  graph counting ok\n    node one ok"
+
+
+def test_a_users_span_that_has_ended_is_current_no_more_where_each_step_has_a_context_of_its_own(caplog):
+    """As Starlette runs a generator: each step on a thread, with a copy of the request's context. OpenTelemetry logs that it minds."""
+    provider = TracerProvider()
+    tracer, seen = provider.get_tracer("app"), []
+
+    def current():
+        seen.append(trace.get_current_span().get_span_context().span_id)
+
+    def pieces():
+        yield current()
+        with tracer.start_as_current_span("inside"):
+            yield current()
+        yield None
+        yield current()
+
+    stream = observe_stream(pieces(), observer=Observer(Spans(tracer_provider=provider)))
+    for _ in range(4):
+        contextvars.copy_context().run(next, stream)
+    before, inside, after = seen
+    assert (after == before, inside == before) == (True, False)
+    stream.close()
 
 
 class Quiet(WSGIRequestHandler):

@@ -1,17 +1,21 @@
 """The middleware leaves everything as it is: bytes, order, exceptions, waiting. And it says of a response what a server would."""
 
 import asyncio
+from contextvars import copy_context
 
 import pytest
 from asgi import Visit, streaming
 from hypothesis import given
 from hypothesis import strategies as st
+from langgraph.graph import START, StateGraph
 from web import SSE, ending, observing, streams
 
 from langgraph_observe import Observer, testing
 from langgraph_observe.capture.http import StreamMiddleware
+from langgraph_observe.capture.served import serving
 from langgraph_observe.capture.sse import Events
 from langgraph_observe.capture.tracker import Tracker
+from langgraph_observe.records import Failure
 from langgraph_observe.sinks.gen_ai import error_type
 from langgraph_observe.testing import tree
 
@@ -27,6 +31,13 @@ def strict():
 def watched(app, **options):
     observer, records = observing()
     return StreamMiddleware(app, observer=observer, **options), records
+
+
+def grapher(observer):
+    builder = StateGraph(dict)
+    builder.add_node("one", lambda _: {})
+    builder.add_edge(START, "one")
+    return observer.watch(builder.compile())
 
 
 async def visited(app, **request):
@@ -193,6 +204,19 @@ async def test_each_observer_has_its_own():
     assert [len(streams(records)) for records in (first, second)] == [1, 1]
 
 
+async def test_each_observer_finds_its_own_graphs_inside_of_its_own_stream():
+    (one, first), (two, second) = observing(), observing()
+    graphs = grapher(one), grapher(two)
+
+    async def work(*_):
+        for graph in graphs:
+            await graph.ainvoke({})
+
+    app = StreamMiddleware(streaming(b"data: 1\n\n", then=work), observer=one)
+    await Visit().of(StreamMiddleware(app, observer=two))
+    assert tree(first) == tree(second) == "stream unmatched ok\n  graph LangGraph ok\n    node one ok"
+
+
 async def test_who_observes_nothing_changes_nothing():
     calls = []
 
@@ -227,9 +251,95 @@ async def test_headers_that_are_none_are_the_servers_to_refuse(monkeypatch):
     assert (visit.body, records) == (b"data: 1\n\n", [])
 
 
+async def test_headers_that_can_be_read_only_once_reach_the_server():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": iter(SSE)})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n"})
+
+    visit, end = await visited(app)
+    assert list(visit.sent[0]["headers"]) == SSE
+    assert ending(end) == "completed"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(200, ("ok", "not_streamed", None)), (404, ("ok", "not_streamed", None)), (502, ("error", None, Failure("502", "")))],
+)
+async def test_a_stream_that_is_expected_and_answered_with_something_else_is_not_completed(status, expected):
+    observer, records = observing()
+    graph = grapher(observer)
+
+    async def app(scope, receive, send):
+        await graph.ainvoke({})
+        await streaming(b"{}", headers=JSON, status=status)(scope, receive, send)
+
+    await Visit(headers=[("accept", "text/event-stream")]).of(StreamMiddleware(app, observer=observer))
+    [end] = streams(records)
+    assert (end.outcome, end.reason, end.failure) == expected
+    assert end.stream is None
+
+
+async def test_an_error_behind_a_status_is_named_by_itself():
+    observer, records = observing()
+    graph = grapher(observer)
+
+    async def app(scope, receive, send):
+        await graph.ainvoke({})
+        await streaming(b"{}", headers=JSON, status=500)(scope, receive, send)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await Visit(headers=[("accept", "text/event-stream")]).of(StreamMiddleware(app, observer=observer))
+    assert streams(records)[0].failure.type == "LookupError"
+
+
+class Halt:
+    """Stops a coroutine where it is."""
+
+    def __await__(self):
+        yield
+
+
+def test_a_request_that_is_given_up_in_another_context_leaves_that_one_alone():
+    async def halt(*_):
+        await Halt()
+
+    async def nowhere(_):
+        pass
+
+    seen, _ = watched(streaming(b"data: 1\n\n", then=halt))
+    request, theirs = seen(Visit().scope, None, nowhere), (object(),)
+    begun, other = copy_context(), copy_context()
+    begun.run(request.send, None)
+    assert begun[serving]
+    other.run(serving.set, theirs)
+    other.run(request.close)
+    assert other[serving] is theirs
+
+
 async def test_session_and_user_may_be_said_for_all_streams():
     seen, records = watched(streaming(b"data: 1\n\n"), session_id="s", tags=["chat"])
     await Visit().of(seen)
     [end] = streams(records)
     assert (end.run.session_id, end.run.tags) == ("s", ("chat",))
     assert tree(records) == "stream unmatched ok"
+    [end] = streams(records)
+    assert (end.run.session_id, end.run.tags) == ("s", ("chat",))
+    assert tree(records) == "stream unmatched ok"
+
+
+async def test_what_is_done_after_the_last_piece_takes_no_time_of_the_stream(monkeypatch):
+    """Starlette's background tasks run inside of the application's call."""
+    observer, records = observing()
+    now = [0]
+    monkeypatch.setattr(observer.tracker, "now", lambda: now[0])
+    monkeypatch.setattr(observer.tracker, "_clock", lambda: now[0])
+
+    async def app(scope, receive, send):
+        now[0] += 2_000_000_000
+        await streaming(b"data: 1\n\n")(scope, receive, send)
+        now[0] += 60_000_000_000
+
+    await Visit().of(StreamMiddleware(app, observer=observer))
+    [end] = streams(records)
+    assert (ending(end), end.seconds) == ("completed", 2.0)

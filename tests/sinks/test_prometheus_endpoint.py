@@ -61,6 +61,13 @@ async def test_a_scrape_gets_text_and_openmetrics_with_exemplars_where_it_is_acc
     assert modern.text.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize("version", ["abc", "1.x", "-"])
+async def test_a_version_that_is_none_gets_text(app, version):
+    page = await ask(app, accept=f"application/openmetrics-text; version={version}")
+    assert page.status_code == 200
+    assert COUNT in page.text
+
+
 @pytest.mark.parametrize(
     ("accepted", "coded"),
     [
@@ -174,6 +181,37 @@ print("free")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["taken", "free"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_while_another_thread_opens_a_port_leaves_the_child_able_to():
+    code = """
+import os, threading
+from langgraph_observe.sinks import prometheus
+from langgraph_observe.sinks.prometheus import endpoint
+real, opening, go_on = endpoint.start_http_server, threading.Event(), threading.Event()
+
+def slow(*arguments):
+    opening.set()
+    go_on.wait(30)
+    return real(*arguments)
+
+endpoint.start_http_server = slow
+thread = threading.Thread(target=prometheus.serve, args=[0])
+thread.start()
+opening.wait(30)
+child = os.fork()
+if not child:
+    endpoint.start_http_server = real
+    threading.Thread(target=lambda: prometheus.serve(0) and os.write(1, b"open") and os._exit(0), daemon=True).start()
+    threading.Event().wait(20)
+    os._exit(1)
+print(os.waitpid(child, 0)[1])
+go_on.set()
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "open0\n"
 
 
 WORKER = """

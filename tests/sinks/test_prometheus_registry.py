@@ -13,6 +13,7 @@ import pytest
 from metric_records import NS, everything, finished, give, metrics, model, registry, series, started, value  # noqa: F401
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from langgraph_observe import Observer
 from langgraph_observe.records import Lazy
 from langgraph_observe.sinks.prometheus import CATALOG, Metrics
 
@@ -110,8 +111,12 @@ def test_options_that_cannot_be_are_a_clear_error(registry, metrics):
     with pytest.raises(ValueError, match="in use on this registry with other labels"):
         Metrics(registry=registry, labels=("team",))
     other = CollectorRegistry()
-    with pytest.raises(ValueError, match="labels graph"):
-        Metrics(registry=other, labels=("graph",))
+    for labels in (("graph",), "tenant", ("team", "team"), ("",), (7,)):
+        with pytest.raises(ValueError, match="labels"):
+            Metrics(registry=other, labels=labels)
+    for limit in (-1, "x", 1.5, True, None):
+        with pytest.raises(ValueError, match="a limit of"):
+            Metrics(registry=other, limits={"graph": limit})
     with pytest.raises(ValueError, match="buckets for nonsense"):
         Metrics(registry=other, buckets={"nonsense": (1, 2)})
     with pytest.raises(ValueError, match="limit for nonsense"):
@@ -136,6 +141,58 @@ def test_losses_of_others_are_shown(registry, metrics):
     health["otel.Spans"] = {"dropped": 5, "errors": 1}
     lost = series(registry, "dropped_total")
     assert (lost[("otel.Spans", "queue_full")], lost[("otel.Spans", "failed")], lost[("capture", "queue_full")]) == (5, 1, 0)
+
+
+STRANGE = [
+    None,
+    {"x": None},
+    {"x": {"queued": None, "dropped": "many"}},
+    {"x": {"queued": float("nan"), "dropped": float("nan")}},
+    {"x": {"dropped": float("inf"), "errors": 1.5}},
+]
+
+
+@pytest.mark.parametrize("answer", STRANGE, ids=repr)
+def test_whatever_others_say_of_their_health_a_scrape_is_answered_and_a_close_closes(registry, metrics, answer):
+    metrics.watch(lambda: answer)
+    metrics(finished())
+    assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 1
+    assert set(series(registry, "dropped_total").values()) | set(series(registry, "export_queue_size").values()) <= {0}
+    metrics.close()
+    assert generate_latest(registry) == b""
+
+
+def test_a_health_that_cannot_be_asked_fails_no_scrape(registry, metrics):
+    def broken():
+        raise LookupError
+
+    metrics.watch(broken)
+    metrics(finished())
+    assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 1
+    metrics.close()
+    assert generate_latest(registry) == b""
+
+
+def test_an_observer_says_of_a_sinks_health_only_whole_numbers(registry, metrics):
+    class Strange:
+        def __call__(self, record):
+            pass
+
+        def health(self):
+            return {"lag_seconds": 1.5, "queued": None, "dropped": "many", "kept": 2}
+
+    report = Observer(Strange()).health()
+    assert [counts for name, counts in report.items() if name != "capture"] == [{"errors": 0, "kept": 2}]
+
+
+def test_two_observers_on_one_registry_show_the_sum_of_what_waits(registry, metrics):
+    other = Metrics(registry=registry)
+    metrics.watch(lambda: {"x": {"queued": 900}})
+    other.watch(lambda: {"x": {"queued": 7}})
+    for _ in range(2):
+        assert value(registry, "export_queue_size", component="x") == 907
+    other.close()
+    assert value(registry, "export_queue_size", component="x") == 900
 
 
 def test_scrapes_at_once_count_losses_once(registry, metrics):

@@ -41,6 +41,13 @@ def test_a_response_ends_in_one_of_five_ways(registry, metrics, outcome, reason,
     assert set(counts) == {("/chat", each) for each in OUTCOMES}
 
 
+def test_a_request_for_a_stream_that_is_answered_with_something_else_is_none(registry, metrics):
+    response = started("stream", "/chat")
+    give(metrics, response, finished(response, outcome="ok", reason="not_streamed"))
+    assert set(series(registry, "stream_duration_seconds_count").values()) == {0}
+    assert value(registry, "stream_connections_active", route="/chat") == 0
+
+
 def test_open_responses_are_counted_while_they_last(registry, metrics):
     runs = [started("stream", "/chat", serial=n) for n in (1, 2)]
     give(metrics, *runs)

@@ -357,3 +357,19 @@ def test_what_is_remembered_of_who_told_what_is_bounded(registry, metrics, monke
     assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 12
     assert len(metrics._families._told) == 3
     other.close()
+
+
+def test_a_run_is_active_no_longer_once_another_observer_has_told_its_end(registry, metrics, monkeypatch):
+    monkeypatch.setattr("langgraph_observe.sinks.prometheus.families.TOLD", 2)
+    other, run = Metrics(registry=registry), started(serial=1)
+    for one, record in (
+        (metrics, run),
+        (metrics, started("tool", "t", serial=2)),
+        (other, finished(run)),
+        (metrics, finished(run)),
+    ):
+        one(record)
+        assert one.flush(60)
+    assert value(registry, "runs_active", graph="g") == 0
+    assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 1
+    other.close()

@@ -7,8 +7,9 @@ them: `serve()` on a port of its own, `asgi_app()` in a web application, `push()
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import time
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from prometheus_client import REGISTRY
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
     from langgraph_observe.records import Record
 
-    Health: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
+    Health: TypeAlias = Callable[[], Mapping[str, Mapping[str, object]]]
     """Counts by component, as `{"otel.Spans": {"dropped": 0, "errors": 0}}`."""
+
+log: Final = logging.getLogger("langgraph_observe")
 
 __all__ = ["CATALOG", "OTHER", "Instrument", "Metrics", "asgi_app", "push", "serve"]
 
@@ -43,7 +46,7 @@ class Metrics:
     `limits` (distinct values by label name) replace those of the catalogue. Histograms of durations carry the trace and
     span id as exemplars, except with PROMETHEUS_MULTIPROC_DIR, where prometheus_client cannot keep them.
 
-    Raises ValueError for unknown names, and where others' metrics have taken the namespace's names.
+    Raises ValueError for unknown names, for labels and limits that cannot be, and where others' metrics have taken the namespace's names.
     """
 
     payloads: Final = False
@@ -103,6 +106,7 @@ class Metrics:
         if self._open:
             self._show_health()
             self._open = False
+            self._show_queues({})
             leave(self._registry, self._families, self._before_scrape)
 
     def health(self) -> Mapping[str, int]:
@@ -122,11 +126,31 @@ class Metrics:
 
     def _show_health(self) -> None:
         self._looked = time.monotonic()
-        health = self._health()
+        health = self._asked()
         with self._families.counting:  # two scrapes at once
+            self._show_queues({component: counts.get("queued", 0) for component, counts in health.items()})
             for component, counts in health.items():
-                self._families.child("export_queue_size", component).set(counts.get("queued", 0))
                 self._note_losses(component, counts)
+
+    def _asked(self) -> Mapping[str, Mapping[str, int]]:
+        """What others say of their health, its whole numbers; what cannot be asked, or read, fails no scrape."""
+        try:
+            return {
+                component: {name: count for name, count in counts.items() if isinstance(count, int)}
+                for component, counts in self._health().items()
+            }
+        except Exception as error:
+            log.debug("the sinks' health is not shown: %s", type(error).__name__)
+            return {"prometheus.Metrics": self.health()}
+
+    def _show_queues(self, queued: Mapping[str, int]) -> None:
+        """Of all that share the families: the queues of two Observers have one name."""
+        waiting = self._families.waiting
+        with self._families.counting:
+            before, waiting[self] = waiting.get(self, {}), queued
+            for component in {**before, **queued}:
+                waits = sum(one.get(component, 0) for one in waiting.values())
+                self._families.child("export_queue_size", component).set(waits)
 
     def _note_losses(self, component: str, counts: Mapping[str, int]) -> None:
         for name, reason in LOSSES.items():
@@ -135,7 +159,10 @@ class Metrics:
             self._families.child("dropped_total", component, reason).inc(now - before)
 
 
-def _additional(labels: Sequence[str]) -> tuple[str, ...]:
+def _additional(labels: Sequence[Any]) -> tuple[str, ...]:
+    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels) or len(set(labels)) < len(labels):
+        message = f"labels {labels!r}: a sequence of names, each once"
+        raise ValueError(message)
     taken = {label for one in CATALOG.values() for label in one.labels}
     if clash := sorted(taken & set(labels)):
         message = f"labels {', '.join(clash)}: the catalogue has labels of that name"

@@ -30,6 +30,8 @@ OUTCOME: Final[Mapping[str, str]] = {
     "process_stopped": "server_shutdown",
 }
 """Of a stream over HTTP, by reason, else by outcome; whatever else ended it has cancelled it."""
+NOT_STREAMED: Final = "not_streamed"
+"""The reason of a request for a stream that was answered with something else, and properly: no stream, and not counted as one."""
 FIRST: Final = {
     "run": "run_time_to_first_chunk_seconds",
     "llm": "llm_time_to_first_token_seconds",
@@ -43,6 +45,8 @@ def rows(kind: str, end: Finished) -> list[Row]:
 
 
 def _rows(kind: str, end: Finished) -> Rows:
+    if end.reason == NOT_STREAMED:
+        return
     yield f"{kind}_duration_seconds", (_ending(kind, end),), end.seconds
     if kind in FIRST:
         yield FIRST[kind], (), end.first_token_seconds

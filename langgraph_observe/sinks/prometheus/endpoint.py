@@ -33,7 +33,7 @@ PORT: Final = 9464
 """OpenTelemetry's for a Prometheus exporter; 9090 is that of the Prometheus server."""
 _LIVE: Final = re.compile(r"gauge_live\w*_(\d+)\.db")
 _served: Final[dict[tuple[str, int], Server]] = {}
-_serving: Final = threading.Lock()
+_serving = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Exposition:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     def _written(self, scope: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
-        encode, content_type = choose_encoder(_header(scope, b"accept"))
+        encode, content_type = _encoder(_header(scope, b"accept"))
         names = parse_qs(scope["query_string"].decode("latin-1")).get("name[]")
         body = encode(self._registry.restricted_registry(names) if names else self._registry)
         headers = {"content-type": content_type, "vary": "Accept, Accept-Encoding"}
@@ -113,6 +113,13 @@ class Exposition:
 
 def _header(scope: Mapping[str, Any], name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name)
+
+
+def _encoder(accepted: str) -> tuple[Callable[[Any], bytes], str]:
+    try:
+        return choose_encoder(accepted)
+    except (TypeError, ValueError):  # a version that is none
+        return choose_encoder("")
 
 
 def _accepts_gzip(accepted: str) -> bool:
@@ -179,6 +186,9 @@ def serve(port: int = PORT, addr: str = "127.0.0.1", *, registry: CollectorRegis
 
 
 def _leave_to_parent() -> None:
+    """A thread that held the lock is not there to give it back."""
+    global _serving  # noqa: PLW0603 - a lock cannot be put back into its first state
+    _serving = threading.Lock()
     for server in list(_served.values()):
         server.leave()
 

@@ -102,6 +102,7 @@ class Families:
             for name, one in CATALOG.items()
         }
         _known(limits, {label for one in self._instruments.values() for label in one.labels}, "a limit for")
+        _whole(limits)
         self._limits = {**LIMITS, **limits}
         self._open = {*LIMITS, *labels}
         self._seen: dict[str, set[str]] = {}
@@ -109,6 +110,8 @@ class Families:
         self._children: dict[tuple[object, ...], Any] = {}
         self._told: dict[str, int] = {}
         self._sizes = dict.fromkeys(self._metrics, 0)
+        self.waiting: weakref.WeakKeyDictionary[object, Mapping[str, int]] = weakref.WeakKeyDictionary()
+        """What each user of the families has told last of queues, by component."""
         self.counting = _counting
         """To be held around `child` and what is done with it."""
 
@@ -181,6 +184,13 @@ def _known(names: Iterable[str], choice: Iterable[str], what: str) -> None:
     if unknown := sorted(set(names) - set(choice)):
         message = f"{what} {', '.join(unknown)}: not in the catalogue"
         raise ValueError(message)
+
+
+def _whole(limits: Mapping[str, object]) -> None:
+    for label, limit in limits.items():
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            message = f"a limit of {limit!r} for {label}: how many values, a whole number"
+            raise ValueError(message)
 
 
 def _metric(one: Instrument, namespace: str) -> MetricWrapperBase:

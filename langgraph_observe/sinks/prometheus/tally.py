@@ -81,6 +81,8 @@ class Tally:
                     self._started(record)
             case Finished() if self._first(record.run):
                 self._finished(record)
+            case Finished():
+                self._idle(record.run)
             case Noted() if self._first(record.run):
                 with self._counting:
                     self._noted(record)
@@ -129,9 +131,7 @@ class Tally:
         if not kind:
             return
         extra = self._extra(end.run.labels)
-        if gauge := self._active.pop(end.run.span_id, None):  # none: its beginning was lost, and a gauge must not go below 0
-            with self._counting:
-                self._child(*gauge).dec()
+        self._idle(end.run)
         if end.cached:
             with self._counting:
                 self._child(f"{kind}_cache_hits_total", *labels, *extra).inc()
@@ -139,6 +139,11 @@ class Tally:
         added = rows(kind, end)  # without the lock: an estimate or a price may take its time
         with self._counting:
             self._ended(end, kind, labels, extra, added)
+
+    def _idle(self, run: Started) -> None:
+        if gauge := self._active.pop(run.span_id, None):  # none: its beginning was lost, and a gauge must not go below 0
+            with self._counting:
+                self._child(*gauge).dec()
 
     def _ended(self, end: Finished, kind: str, labels: Labels, extra: Labels, added: Sequence[Row]) -> None:
         exemplar = self._exemplar(end.run)

@@ -95,17 +95,23 @@ def configured_path() -> Path | None:
     place = os.environ.get("LANGGRAPH_OBSERVE_STORE", "").strip()
     if place.lower() in OFF:
         return None
-    return Path(place) if place else default_path()
+    return Path(place).expanduser() if place else default_path()
+
+
+def foreign(db: sqlite3.Connection) -> bool:
+    """Whether it is another program's database. An empty one is nobody's yet."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return (application, found, tables) != (0, 0, 0) and application != APPLICATION_ID
 
 
 def version(db: sqlite3.Connection, path: str | Path) -> int:
     """The file's version, 0 if it is empty. Raises StoreError for a file that is not ours or that is newer than this code."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if (application, found, tables) != (0, 0, 0) and application != APPLICATION_ID:
+    if foreign(db):
         msg = f"{path} is another program's database: give the store a path of its own"
         raise StoreError(msg)
+    (found,) = db.execute("PRAGMA user_version").fetchone()
     if found > VERSION:
         msg = f"{path} has version {found}, this langgraph-observe knows {VERSION}: upgrade it, or move the file away"
         raise StoreError(msg)

@@ -59,6 +59,8 @@ class Writer:
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.dropped = 0
+        self.trouble: str | None = None
+        """Why the last that could not be done was not."""
         self._path = path
         self._keep_ns = None if keep_days is None else round(keep_days * DAY_NS)
         self._keep_bytes = keep_bytes
@@ -124,10 +126,11 @@ class Writer:
     def _lost(self, count: int, error: Exception) -> None:
         self.dropped += count
         kind = getattr(error, "sqlite_errorname", None) or type(error).__name__
-        if kind in self._logged:
+        self.trouble = _advice(kind, error)
+        if not count or kind in self._logged:
             return
         self._logged.add(kind)
-        log.warning("the store %s dropped records and counts them (%s): %s", self._path, kind, _advice(kind, error))
+        log.warning("the store %s dropped records and counts them (%s): %s", self._path, kind, self.trouble)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
