@@ -60,7 +60,9 @@ class Message:
 
     __slots__ = ("_cache", "_encode", "_redactors", "_snapshot")
 
-    def __init__(self, snapshot: Mapping[str, object], *, encode: Callable[[object], bytes] | None = None) -> None:
+    def __init__(
+        self, snapshot: Mapping[str, object] | Lazy[Mapping[str, object]], *, encode: Callable[[object], bytes] | None = None
+    ) -> None:
         """`encode` makes JSON of plain data, by default with the standard library."""
         self._snapshot = snapshot
         self._encode = encode
@@ -70,7 +72,8 @@ class Message:
     @property
     def role(self) -> str:
         """Who speaks."""
-        return str(self._snapshot["role"])
+        held = self._snapshot
+        return str((held.value if isinstance(held, Lazy) else held)["role"])
 
     def redact(self, redactors: tuple[Redactor, ...]) -> None:
         """Use these redactors from now on; what was made with others is forgotten."""
@@ -128,6 +131,8 @@ class _Walk:
         self._above: set[int] = set()
 
     def value(self, key: str | None, item: object, pending: tuple[Redactor, ...]) -> object:
+        if type(item) is Lazy:  # a part that capture has put off
+            item = item.value
         for position, redactor in enumerate(pending, 1):
             changed = redactor(key, item)
             if changed is not item:

@@ -228,8 +228,9 @@ class Current(trace.Span):
         return getattr(self.target(), name)
 
 
-Streaming: TypeAlias = "tuple[Any, Callable[[Any], None], Callable[[BaseException], None], bool]"
-"""What `start` gives: the chunks, who is told of each that is taken, who of what is raised, whether anybody asks for the current span."""
+Streaming: TypeAlias = "tuple[Any, Callable[[Any], None] | None, Callable[[BaseException], None], bool]"
+"""What `start` gives: the chunks, who is told of each that is taken (None: no code of the consumer's runs between two), who of what
+is raised, whether anybody asks for the current span."""
 
 
 def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any, Any]]:
@@ -243,7 +244,8 @@ def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any
         chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isgenerator(chunks):  # a class of the user's own may return anything that can be iterated
             chunks = (chunk for chunk in chunks)
-        current = exchange if swap else _leave
+        back = exchange if swap else _leave
+        current = back if taken else _leave
         inner = trace.get_current_span()
         step: Callable[[], Any] = partial(next, chunks)
         try:
@@ -257,18 +259,19 @@ def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any
                     failed(error)
                     raise
                 inner = current(outer)
-                taken(chunk)
+                if taken:
+                    taken(chunk)
                 try:
                     yield chunk
                     step = partial(next, chunks)
                 except GeneratorExit:  # wherever it is closed: in a span of the consumer's, or anywhere by the garbage collector
-                    outer = current(inner)
+                    outer = current(inner) if taken else trace.get_current_span()
                     raise
                 except BaseException as error:  # what the consumer throws into the stream is the graph's to handle
                     step = partial(chunks.throw, error)
         finally:
             chunks.close()
-            current(outer)
+            back(outer)
 
     return stream
 
@@ -280,7 +283,8 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
         chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isasyncgen(chunks):
             chunks = (chunk async for chunk in chunks)
-        current = exchange if swap else _leave
+        back = exchange if swap else _leave
+        current = back if taken else _leave
         inner = trace.get_current_span()
         step: Callable[[], Awaitable[Any]] = partial(unheard, chunks)
         try:
@@ -294,18 +298,19 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
                     failed(error)
                     raise
                 inner = current(outer)
-                taken(chunk)
+                if taken:
+                    taken(chunk)
                 try:
                     yield chunk
                     step = chunks.__anext__
                 except GeneratorExit:  # wherever it is closed: in a span of the consumer's, or anywhere by the garbage collector
-                    outer = current(inner)
+                    outer = current(inner) if taken else trace.get_current_span()
                     raise
                 except BaseException as error:  # as above
                     step = partial(chunks.athrow, error)
         finally:
             await chunks.aclose()
-            current(outer)
+            back(outer)
 
     return astream
 

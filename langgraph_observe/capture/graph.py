@@ -269,13 +269,17 @@ def senders(run: Run, name: str, path: Sequence[Any]) -> list[Link]:
     graph = run.home
     if graph is None or run.step is None:
         return []
-    before = sorted(graph.senders.get(run.step - 1, []), key=lambda sender: _order(sender[0]))
-    sent = [(to, link) for _, sends, link in before for to in sends]
+    before = sorted(graph.senders.get(run.step - 1, []), key=lambda sender: _order(sender.path))
+    sent = [(to, _link(sender)) for sender in before for to in sender.sends]
     number = path[1] if len(path) > 1 else None
     if isinstance(number, int) and number < len(sent) and sent[number][0] == name:
         return [sent[number][1]]
     told = list(dict.fromkeys(link for to, link in sent if to == name))
-    return told or ([before[0][2]] if len(before) == 1 else [])
+    return told or ([_link(before[0])] if len(before) == 1 else [])
+
+
+def _link(sender: Run) -> Link:
+    return Link(sender.trace_id, sender.span_id, "triggered_by")
 
 
 def _order(path: Sequence[Any]) -> str:

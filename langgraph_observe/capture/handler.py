@@ -17,7 +17,7 @@ from langgraph.callbacks import GraphCallbackHandler
 
 from langgraph_observe import observer as own
 from langgraph_observe.capture import caller, context, graph, naming, payload, tokens, usage
-from langgraph_observe.capture.kept import Kept
+from langgraph_observe.capture.kept import Kept, conversation, generations, whole
 from langgraph_observe.observer import Observer, checked, default
 from langgraph_observe.payloads import Lazy, text
 from langgraph_observe.records import Failure
@@ -141,7 +141,7 @@ class CallbackHandler(GraphCallbackHandler):
             if graph.branch_of(run, name) is not None:
                 name, taken = graph.NAMELESS.get(name, name), self._kept.state(run, inputs, None)
             else:
-                taken = None if "defers_inputs" in kwargs else self._kept.whole(run, inputs)
+                taken = None if "defers_inputs" in kwargs else self._kept(whole, run, inputs)
             self.tracker.start(run, "chain", name, self.options, tags, told, input=taken)
 
     def _graph(
@@ -179,7 +179,7 @@ class CallbackHandler(GraphCallbackHandler):
             run, "node", name, self.options, tags, told,
             triggers=tuple(map(str, told.get("langgraph_triggers") or ())), attempt=self.tracker.attempt(run),
             links=tuple(graph.senders(run, name, path)) if pushed else (),
-            input=self._kept.of_node(run, name, inputs, "process_inputs", whole=pushed),
+            input=self._kept.of_node(run, name, inputs, "process_inputs", run.step, own=pushed),
         )  # fmt: skip
 
     @_safely
@@ -189,11 +189,11 @@ class CallbackHandler(GraphCallbackHandler):
             return
         graph.route(run, outputs)
         streamed = run.told_later(kwargs)
-        late = self._kept.whole(run, kwargs["inputs"]) if streamed else None
+        late = self._kept(whole, run, kwargs["inputs"]) if streamed else None
         if run.kind == "node":
-            output = self._kept.of_node(run, str(run.node), outputs, "process_outputs")
+            output = self._kept.of_node(run, str(run.node), outputs, "process_outputs", None)
         else:
-            output = self._kept.state(run, outputs, None) if run.home is run else self._kept.whole(run, outputs)
+            output = self._kept.state(run, outputs, None) if run.home is run else self._kept(whole, run, outputs)
         outcome: Outcome = "ok"
         if (reason := run.paused if run.home is run else None) is not None:
             outcome = "interrupted"
@@ -220,7 +220,7 @@ class CallbackHandler(GraphCallbackHandler):
         elif isinstance(error, GeneratorExit) and run.home is run and (known := graph.closed(run)) is not None:
             outcome, reason = known  # read to its last chunk and no further (trap t07), or closed after its task was cancelled
             output = self._kept.state(run, graph.left(run), None) if outcome == "ok" else None
-        late = self._kept.whole(run, kwargs["inputs"]) if run.told_later(kwargs) else None
+        late = self._kept(whole, run, kwargs["inputs"]) if run.told_later(kwargs) else None
         graph.handed_over(run, error)
         failure = naming.failure_of(error, content=self._content) if outcome == "error" else None
         self.tracker.finish(run, outcome, reason, error, input=late, output=output, failure=failure)
@@ -252,7 +252,7 @@ class CallbackHandler(GraphCallbackHandler):
         """A remote graph has answered, or asks a human."""
         run = self.tracker.get(run_id)
         if run is not None and asked and self.tracker.pause(run, "interrupt", None):
-            self.tracker.note(run, "interrupt", "interrupt", self._kept.whole(run, asked))
+            self.tracker.note(run, "interrupt", "interrupt", self._kept(whole, run, asked))
         self.on_chain_end(state, run_id=run_id)
 
     @_safely
@@ -264,7 +264,7 @@ class CallbackHandler(GraphCallbackHandler):
         told, tags = dict(task.config.get("metadata") or {}), task.config.get("tags")
         self.on_chain_start(None, task.input, run_id=run_id, parent_run_id=parent, tags=tags, metadata=told, name=task.name)
         if (run := self.tracker.take(run_id)) is not None:
-            output = self._kept.of_node(run, task.name, graph.written(writes), "process_outputs")
+            output = self._kept.of_node(run, task.name, graph.written(writes), "process_outputs", None)
             self.tracker.finish(run, "ok", cached=True, output=output)
 
     def _called(
@@ -313,7 +313,7 @@ class CallbackHandler(GraphCallbackHandler):
             run, "model", naming.name_of(serialized, kwargs.get("name"), "model"), self.options, tags, told,
             model=naming.model_of(told, invocation), provider=naming.provider_of(told), base_url=naming.base_url_of(serialized),
             parameters=naming.parameters_of(invocation), prompt=naming.prompt_of(told) or run.prompt_above(),
-            tools=self._kept.whole(run, offered) if offered else None, input=self._kept.conversation(run, messages),
+            tools=self._kept(whole, run, offered) if offered else None, input=self._kept(conversation, run, messages),
         )  # fmt: skip
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
@@ -353,7 +353,7 @@ class CallbackHandler(GraphCallbackHandler):
 
     def _answer(self, run: Run, result: LLMResult, *, guess: bool) -> dict[str, Any]:
         answer = usage.answer(result)
-        output = self._kept.generations(run, result)
+        output = self._kept(generations, run, result)
         record = run.record
         measured: Lazy[Usage | None] = Lazy(answer.usage)
         if answer.usage is None and guess and record is not None:
@@ -377,7 +377,7 @@ class CallbackHandler(GraphCallbackHandler):
         self.tracker.start(
             run, "tool", text((serialized or {}).get("name") or kwargs.get("name") or "tool"), self.options, tags, metadata or {},
             tool_call_id=(call := kwargs.get("tool_call_id")), attempt=self.tracker.tried(run, call), description=(serialized or {}).get("description"),
-            input=self._kept.whole(run, input_str if inputs is None else inputs),
+            input=self._kept(whole, run, input_str if inputs is None else inputs),
         )  # fmt: skip
 
     @_safely
@@ -386,7 +386,7 @@ class CallbackHandler(GraphCallbackHandler):
         if (run := self.tracker.take(run_id)) is None:
             return
         graph.route(run, output)
-        content = self._kept.whole(run, output)
+        content = self._kept(whole, run, output)
         if isinstance(output, ToolMessage) and output.status == "error":
             failure = Failure(HANDLED_TOOL_ERROR, text(output.content)[:4_096] if self._content else "")
             self.tracker.finish(run, "error", None, None, output=content, failure=failure)
@@ -402,13 +402,13 @@ class CallbackHandler(GraphCallbackHandler):
         run = self.tracker.open(run_id, parent_run_id, metadata or {})
         if run is not None:
             name = naming.name_of(serialized, kwargs.get("name"), "retriever")
-            self.tracker.start(run, "retriever", name, self.options, tags, metadata or {}, input=self._kept.whole(run, query))
+            self.tracker.start(run, "retriever", name, self.options, tags, metadata or {}, input=self._kept(whole, run, query))
 
     @_safely
     def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any) -> None:
         """Documents were found."""
         if (run := self.tracker.take(run_id)) is not None:
-            self.tracker.finish(run, "ok", output=self._kept.whole(run, documents))
+            self.tracker.finish(run, "ok", output=self._kept(whole, run, documents))
 
     on_tool_error = on_retriever_error = on_chain_error
 
@@ -422,7 +422,7 @@ class CallbackHandler(GraphCallbackHandler):
         reason = "interrupt" if event.interrupts else static or (run.paused if run else None) or "interrupt"
         if run is not None and self.tracker.pause(run, reason, event.checkpoint_id):
             asked = [{"id": one.id, "value": one.value} for one in event.interrupts]
-            self.tracker.note(run, "interrupt", reason, self._kept.whole(run, asked))
+            self.tracker.note(run, "interrupt", reason, self._kept(whole, run, asked))
 
     @_safely
     def on_resume(self, event: GraphResumeEvent) -> None:
@@ -440,7 +440,7 @@ class CallbackHandler(GraphCallbackHandler):
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """What the agent's author wanted to be seen."""
         if (run := self.tracker.get(run_id)) is not None:
-            self.tracker.note(run, "custom", name, self._kept.whole(run, data))
+            self.tracker.note(run, "custom", name, self._kept(whole, run, data))
 
     @_safely
     def on_retry(self, retry_state: Any, *, run_id: UUID, **kwargs: Any) -> None:

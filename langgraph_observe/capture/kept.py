@@ -20,37 +20,10 @@ class Kept:
 
     def __init__(self, policy: str) -> None:
         self._none = policy == "none"
-        self._delta = policy == "delta"
+        self._state = _new if policy == "delta" else whole
 
-    def whole(self, run: Run, value: Any) -> Payload | None:
-        """All of it."""
-        return self._made(_full, run, value)
-
-    def state(self, run: Run, value: Any, step: int | None) -> Payload | None:
-        """A state, without what the graph's view has shown already."""
-        if not self._delta:
-            return self.whole(run, value)
-        return self._made(_new, run, value, step)
-
-    def of_node(self, run: Run, name: str, value: Any, part: str, *, whole: bool = False) -> Payload | None:
-        """A node's input or output as its author lets it be seen (LangGraph's `TracePolicy`)."""
-        policy = graph.policy(run, name, part)
-        if policy is not None:
-            try:
-                return self.whole(run, policy(value))
-            except Exception:
-                return Payload(REDACTION_FAILED)
-        return self.whole(run, value) if whole else self.state(run, value, run.step if part == "process_inputs" else None)
-
-    def conversation(self, run: Run, messages: Sequence[Any]) -> Payload | None:
-        """What a model is asked."""
-        return self._made(_conversation, run, messages)
-
-    def generations(self, run: Run, result: LLMResult) -> Payload | None:
-        """What a model answers."""
-        return self._made(_generations, run, result)
-
-    def _made(self, make: Callable[..., Payload], run: Run, value: Any, *more: Any) -> Payload | None:
+    def __call__(self, make: Callable[..., Payload], run: Run, value: Any, *more: Any) -> Payload | None:
+        """What `make`, a function of this module, keeps of the value."""
         if self._none or run.dropped:
             return None
         try:
@@ -58,8 +31,23 @@ class Kept:
         except Exception as error:
             return Payload(UNREADABLE.format(type(error).__name__))
 
+    def state(self, run: Run, value: Any, step: int | None) -> Payload | None:
+        """A state, without what the graph's view has shown already."""
+        return self(self._state, run, value, step)
 
-def _full(run: Run, value: Any) -> Payload:
+    def of_node(self, run: Run, name: str, value: Any, part: str, step: int | None, *, own: bool = False) -> Payload | None:
+        """A node's input or output as its author lets it be seen (LangGraph's `TracePolicy`), of its `own` or of the state."""
+        policy = graph.policy(run, name, part)
+        if policy is None:
+            return self(whole if own else self._state, run, value, step)
+        try:
+            return self(whole, run, policy(value))
+        except Exception:
+            return Payload(REDACTION_FAILED)
+
+
+def whole(run: Run, value: Any, _: int | None = None) -> Payload:
+    """All of it."""
     return payload.full(value, run.memory or payload.Memory())
 
 
@@ -67,16 +55,20 @@ def _new(run: Run, value: Any, step: int | None) -> Payload:
     view = run.home.view if run.home else None
     fields = value if type(value) is dict else payload.fields(value)
     if view is None or fields is None:
-        return _full(run, value)
+        return whole(run, value)
     return view.delta(fields, step, run.memory or payload.Memory(), ends=run.home is run)
 
 
-def _conversation(run: Run, messages: Sequence[Any]) -> Payload:
-    snapshot = payload.Snapshot(run.memory or payload.Memory())
-    return Payload({"messages": [snapshot.of(message) for message in messages]}, encode=payload.encode)
+def conversation(run: Run, messages: Sequence[Any]) -> Payload:
+    """What a model is asked."""
+    memory = run.memory or payload.Memory()
+    return Payload(
+        {"messages": memory.messages(messages) or list(map(payload.Snapshot(memory).of, messages))}, encode=payload.encode
+    )
 
 
-def _generations(run: Run, result: LLMResult) -> Payload:
+def generations(run: Run, result: LLMResult) -> Payload:
+    """What a model answers."""
     memory = run.memory or payload.Memory()
     return Payload(
         {"messages": [payload.generated(one, memory) for batch in result.generations for one in batch]}, encode=payload.encode

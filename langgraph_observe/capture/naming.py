@@ -122,9 +122,11 @@ def attempt(tags: object) -> int:
 
 def user_tags(tags: object) -> tuple[str, ...]:
     """Tags that people gave, without those by which LangChain numbers its steps. What is no list of texts gives none."""
-    several = tags if isinstance(tags, (list, tuple, set, frozenset)) else ()
-    found = [tag for tag in several if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS)]
-    return tuple(map(text, found)) if found else ()
+    found: tuple[str, ...] = ()
+    for tag in tags if isinstance(tags, (list, tuple, set, frozenset)) else ():
+        if isinstance(tag, str) and not tag.startswith(_FRAMEWORK_TAGS):
+            found = (*found, text(tag))
+    return found
 
 
 def given(metadata: Mapping[str, Any], *keys: str) -> str | None:

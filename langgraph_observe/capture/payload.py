@@ -17,14 +17,15 @@ import types
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.types import Send
 from pydantic import BaseModel
 
-from langgraph_observe.payloads import UNREADABLE, Message, Payload
+from langgraph_observe.payloads import UNREADABLE, Lazy, Message, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,6 +46,9 @@ _SMALL: Final = (int, float, type(None))
 _TINY: Final = frozenset({int, float, bool, type(None)})
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "HumanMessageChunk": "user"}
 _MESSAGE_FIELDS: Final = ("name", "id", "tool_calls", "invalid_tool_calls", "tool_call_id")
+_MESSAGES: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage})
+_CHANGING: Final = ("additional_kwargs", "tool_calls", "invalid_tool_calls")
+"""What code may write into, of a message whose content is a text."""
 _NOISE: Final = frozenset({"tool_calls", "function_call"})  # OpenAI's raw form of what `tool_calls` already says
 
 
@@ -64,18 +68,41 @@ class Memory:
     def __init__(self) -> None:
         self._messages: dict[int, tuple[BaseMessage, tuple[object, ...], Message]] = {}
 
+    def messages(self, raws: Sequence[Any]) -> Lazy[Any] | None:
+        """All of them as they are now, described by the first reader. None if there are others than LangChain's own."""
+        if not _MESSAGES.issuperset(map(type, raws)):
+            return None
+        held = [(raw, told.copy() if _settled(told := raw.__dict__) else self.message(raw)) for raw in raws]
+        return Lazy(held, self._made)
+
+    def _made(self, held: Any) -> list[Message]:
+        return [one if type(one) is Message else self._of(raw, one) for raw, one in held]
+
     def message(self, raw: BaseMessage) -> Message:
         """The one `Message` of this object, for as long as its parts are the same."""
-        fields = raw.__dict__
+        return self._of(raw, raw.__dict__)
+
+    def _of(self, raw: BaseMessage, fields: dict[str, Any]) -> Message:
         content = fields.get("content")
         size = len(content) if type(content) is list else 0
         parts = (content, size, fields.get("tool_calls"), fields.get("name"), fields.get("additional_kwargs"))
         known = self._messages.get(id(raw))
         if known is not None and known[0] is raw and all(map(operator.is_, known[1], parts)):
             return known[2]
-        made = Message(describe(raw), encode=encode)
+        made = message(raw, fields)
         self._messages[id(raw)] = (raw, parts, made)  # raw is kept: its id must not be given to another object
         return made
+
+
+def _settled(fields: Mapping[str, Any]) -> bool:
+    """Whether nothing in it can change but by being replaced, so that a copy of its fields is all that is to be kept."""
+    return type(fields.get("content")) is str and not any(map(fields.get, _CHANGING))
+
+
+def message(raw: BaseMessage, fields: dict[str, Any]) -> Message:
+    """A message with these fields, described by the first reader where they cannot change any more."""
+    described = partial(describe, type(raw).__name__)
+    return Message(Lazy(fields.copy(), described) if _settled(fields) else described(fields), encode=encode)
 
 
 def common(before: Sequence[Any], now: Sequence[Any]) -> int:
@@ -120,7 +147,7 @@ class View:
                 self._step, self._base = step, self.shown
                 self.shown = dict(self._base)
             base = self._base
-        snapshot = Snapshot(memory)
+        snapshot: Snapshot | None = None
         new: dict[str, object] = {}
         omitted: dict[str, int | None] = {}
         for key, value in state.items():
@@ -132,11 +159,11 @@ class View:
             shared = _repeats(base.get(key), value)
             if shared is None:
                 omitted[key] = None
-            elif shared:
-                omitted[key] = shared
-                new[key] = [snapshot.of(item) for item in value[shared:]]  # type: ignore[index]  # _repeats saw a list
             else:
-                new[key] = snapshot.of(value)
+                snapshot = snapshot or Snapshot(memory)
+                if shared:
+                    omitted[key] = shared
+                new[key] = snapshot.of(value[shared:] if shared else value)  # type: ignore[index]  # _repeats saw a list
             if shared is not None and step is not None:
                 self.shown[key] = (value, list(value) if type(value) is list else None, _size(value))
         return Payload(new, omitted=omitted, encode=encode)
@@ -219,7 +246,15 @@ class Snapshot:
             out[key if isinstance(key, str) else str(self.of(key))] = self.of(item)
         return out
 
-    def _sequence(self, value: Sequence[Any]) -> list[object]:
+    def _sequence(self, value: Sequence[Any]) -> object:
+        if self._memory is not None and value and type(value[0]) in _MESSAGES and len(value) <= self._items:
+            later = self._memory.messages(list(value))
+            if later is not None:
+                self._items -= len(value)
+                return later
+        return self._each(value)
+
+    def _each(self, value: Sequence[Any]) -> list[object]:
         out: list[object] = []
         for item in value[: self._items + 1]:
             if self._items <= 0:
@@ -229,17 +264,19 @@ class Snapshot:
             out.append(self.of(item))
         return out
 
-    def _iterable(self, value: Iterable[Any]) -> list[object]:
+    def _iterable(self, value: Iterable[Any]) -> object:
         return self._sequence(list(itertools.islice(value, self._items + 1)))
 
     def _set(self, value: Iterable[Any]) -> list[object]:
-        return sorted(self._iterable(value), key=repr)  # of plain data: the same set is the same JSON
+        return sorted(
+            self._each(list(itertools.islice(value, self._items + 1))), key=repr
+        )  # plain data: the same set, the same JSON
 
     def _send(self, value: Send) -> object:
         return self._mapping({"node": value.node, "arg": value.arg})
 
     def _message(self, value: BaseMessage) -> Message:
-        return self._memory.message(value) if self._memory is not None else Message(describe(value))
+        return self._memory.message(value) if self._memory is not None else message(value, value.__dict__)
 
     def _model(self, value: BaseModel) -> object:
         return self._mapping({**value.__dict__, **(getattr(value, "__pydantic_extra__", None) or {})})
@@ -276,12 +313,11 @@ _CONVERSIONS: Final[tuple[tuple[Any, Callable[[Snapshot, Any], object]], ...]] =
 )
 
 
-def describe(message: BaseMessage) -> dict[str, object]:
-    """A LangChain message in the form that `Message` promises. Unknown classes are described by their fields."""
-    fields = message.__dict__
-    kind = fields.get("type") or type(message).__name__
+def describe(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A LangChain message of the class of this name, in the form that `Message` promises. Unknown classes are described by their fields."""
+    kind = fields.get("type") or name
     snapshot = Snapshot()
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         "role": fields.get("role") or _ROLES.get(kind, kind),
         "content": snapshot.of(fields.get("content")),
     }
@@ -290,7 +326,7 @@ def describe(message: BaseMessage) -> dict[str, object]:
         out["status"] = "error"
     if extra := {k: v for k, v in (fields.get("additional_kwargs") or {}).items() if k not in _NOISE and v is not None}:
         out["additional_kwargs"] = snapshot.of(extra)
-    for call in out.get("tool_calls", ()):  # type: ignore[attr-defined]  # a list of dicts by langchain_core's own type
+    for call in out.get("tool_calls", ()):  # a list of dicts by langchain_core's own type
         call.pop("type", None)
     return out
 

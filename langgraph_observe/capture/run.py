@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langgraph_observe.capture.collect import Root
     from langgraph_observe.capture.context import Scope
     from langgraph_observe.capture.pieces import Pieces
-    from langgraph_observe.records import Failure, Kind, Link, Outcome, Prompt, Started
+    from langgraph_observe.records import Failure, Kind, Outcome, Prompt, Started
 
 
 class Run:
@@ -121,8 +121,8 @@ class Run:
         """What ended the graph if its own error tells: the node, None for a whole step, the reason, and the failure that is the node's."""
         self.blamed: str | None = None
         """Which task of that node it was, once it is known."""
-        self.senders: dict[int, list[tuple[Sequence[Any], tuple[str, ...], Link]]] = {}
-        """Nodes by step, of the last two: whom they sent tasks to, themselves."""
+        self.senders: dict[int, list[Run]] = {}
+        """Nodes that have ended by step, of the last two."""
 
     def told_later(self, end: Mapping[str, Any]) -> bool:
         """Whether its end tells its input: a streamed LCEL chain learns it as it goes (trap t29)."""
@@ -140,6 +140,8 @@ class Run:
         self.record = self.memory = self.pregel = self.prompt = self.view = self.task = self.keeper = self.watch = None
         self.frame = self.seen = self.pieces = None
         self.children = {}
+        if self.home is self:
+            self.senders = {}
 
 
 class Runs(dict[int, Run]):

@@ -6,6 +6,9 @@ import sys
 from inspect import isasyncgen
 from typing import TYPE_CHECKING, Any, Final
 
+from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
+
 from langgraph_observe.capture.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from langgraph_observe.capture.handler import CallbackHandler
 
 _OTHER: Final = "__other__"
+_OWN: Final = frozenset(getattr(kind, name).__code__ for kind in (Pregel, RemoteGraph) for name in ("invoke", "ainvoke"))
+"""LangGraph's own: no code of the user's runs there between two chunks."""
 
 
 def calls(base: Any) -> frozenset[CodeType]:
@@ -32,13 +37,14 @@ def running(chunks: Any) -> UUID | None:
 
 def counter(
     pregel: Any, options: Mapping[str, Any], inside: frozenset[CodeType], runs: Callable[[], Iterable[tuple[CallbackHandler, Any]]]
-) -> Callable[[Any], None]:
+) -> Callable[[Any], None] | None:
     """A function that counts a chunk. Which runs it is of is known once their stream has given one.
 
-    Nobody takes anything from a stream that is `inside` of a call.
+    Nobody takes anything from a stream that is `inside` of a call, and nobody is there between two chunks (None) in LangGraph's own.
     """
-    if sys._getframe(3).f_code in inside:  # noqa: SLF001 - above are who starts the stream and the generator that it is
-        return _nothing
+    reader = sys._getframe(3).f_code  # noqa: SLF001 - above are who starts the stream and the generator that it is
+    if reader in inside:
+        return None if reader in _OWN else _nothing
     mode = _mode(pregel, options)
     counted: list[tuple[Callable[[], int], Pieces]] = []
 

@@ -112,7 +112,9 @@ class Tracker:
         """
         callbacks = (var_child_runnable_config.get() or {}).get("callbacks")
         current = getattr(callbacks, "parent_run_id", None)
-        found = above = self._runs.get(key_of(current)) if current is not None else None
+        if current is None:
+            return told
+        found = above = self._runs.get(key_of(current))
         while above is not None and above is not told:
             above = above.parent
         return found if above is told else told
@@ -121,29 +123,26 @@ class Tracker:
         self, run: Run, kind: Kind, name: str, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any], **own: Any
     ) -> None:
         """Give the run its identity and tell the world. `own` are fields of `Started` that are not inherited."""
-        parent = run.parent
-        stream = served.around(self) if parent is None and kind != "stream" else None
-        run.kind = kind
-        parent_id, parent_span_id, sender = run.id or None, run.span_id or None, None
+        run.kind, parent, sender = kind, run.parent, None
         if parent is None:
-            run.scope, sender = Scope(None), context.sender(metadata)
-            parent_span_id = self._root(run, sender or run.scope.ambient, options, tags, metadata)
-            if stream is not None and sender is None:
-                parent_id, parent_span_id = served.hold(run, stream)
+            parent_id, parent_span_id, sender = self._rooted(run, options, tags, metadata)
         else:
+            parent_id, parent_span_id = run.id or None, run.span_id or None
             self._extend(run, parent, tags, metadata)
         self._identify(run)
         if run.keeper is None and run.task is not None and kind in ("model", "tool", "retriever"):
             self._watch(run)
         if run.dropped:
             return
+        if "attempt" not in own:
+            own["attempt"] = _attempt(parent, kind, tags)
         record = (self._emit if sender is None else functools.partial(context.under, sender, self._emit))(
             Started(
                 id=run.id, parent_id=parent_id, root_id=run.root.id, trace_id=run.trace_id, span_id=run.span_id, parent_span_id=parent_span_id,
                 kind=kind, name=name, at_ns=run.wall_ns + run.started_ns, graph=run.graph, node=run.node, agent=run.agent, step=run.step,
                 checkpoint_ns=run.checkpoint_ns, thread_id=run.thread_id, session_id=run.session_id, user_id=run.user_id,
                 trace_name=run.trace_name, tags=run.tags, labels=run.labels, metadata=run.metadata,
-                **(own if "attempt" in own else {"attempt": _attempt(parent, kind, tags), **own}),
+                **own,
             )
         )  # fmt: skip
         if not isinstance(record, Started):
@@ -159,6 +158,17 @@ class Tracker:
         if parent is not None and parent.failed is not None and (parent.falls_back or (kind == "model" and caller.stands_in())):
             failed, error = parent.failed
             self.note(run, "fallback", error, Payload({"failed": failed}))
+
+    def _rooted(
+        self, run: Run, options: Options, tags: Sequence[str] | None, metadata: Mapping[str, Any]
+    ) -> tuple[str | None, str | None, Span | None]:
+        """What it is a child of all the same: the parent's ids, its own or those of its sender, which comes third."""
+        stream = served.around(self) if run.kind != "stream" else None
+        run.scope, sender = Scope(None), context.sender(metadata)
+        parent_span_id = self._root(run, sender or run.scope.ambient, options, tags, metadata)
+        if stream is not None and sender is None:
+            return (*served.hold(run, stream), None)
+        return None, parent_span_id, sender
 
     def _identify(self, run: Run) -> None:
         """Its ids: those by which another Observer knows it in the same tree, else new ones."""
@@ -197,7 +207,7 @@ class Tracker:
 
     def _extend(self, run: Run, parent: Run, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> None:
         """What a child says beyond its tree's. Mostly nothing, and then it shares its parent's."""
-        if new := [tag for tag in naming.user_tags(tags) if tag not in parent.tags]:
+        if (told := naming.user_tags(tags)) and (new := [tag for tag in told if tag not in parent.tags]):
             run.tags = (*parent.tags, *new)
         if not naming.INTERNAL.issuperset(metadata) and any(
             key not in parent.metadata or parent.metadata[key] is not metadata[key] for key in metadata.keys() - naming.INTERNAL
@@ -324,8 +334,7 @@ class Tracker:
         if run.outcome == "interrupted":
             graph.paused = graph.paused or reason or "interrupt"
         if run.step is not None:
-            link = Link(run.trace_id, run.span_id, "triggered_by")
-            graph.senders.setdefault(run.step, []).append((run.path, run.sends, link))
+            graph.senders.setdefault(run.step, []).append(run)
             graph.senders.pop(run.step - 2, None)
 
     def _settle(self, graph: Run, error: BaseException | None) -> None:

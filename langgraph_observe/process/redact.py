@@ -19,7 +19,7 @@ from langgraph_observe.records import Failure, Finished, Noted, Scored, Started
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from langgraph_observe.records import Payload, Processor, Record, Redactor
+    from langgraph_observe.records import Processor, Record, Redactor
 
 DEFAULT_KEYS: Final = (
     *("authorization", "cookie", "cookies", "set_cookie", "password", "passwd", "pwd", "passphrase", "secret", "secrets", "token"),
@@ -227,22 +227,24 @@ class Redaction:
     def __call__(self, record: Record) -> Record:
         """The record, or a copy without what is secret. A `Finished.run` has been here before, as a Started."""
         match record:
-            case Started():
-                self._hook(record.input, record.tools)
+            case Started(input=taken, tools=tools):
+                if taken is not None:
+                    taken.redact(*self._redactors)
+                if tools is not None:
+                    tools.redact(*self._redactors)
                 return self._clean(record, AT_ONCE)
-            case Finished():
-                self._hook(record.input if record.input is not record.run.input else None, record.output)
-                return record if record.failure is None else self._failed(record, record.failure)
-            case Noted():
-                self._hook(record.payload)
+            case Finished(input=late, output=given, failure=failure):
+                if late is not None and late is not record.run.input:
+                    late.redact(*self._redactors)
+                if given is not None:
+                    given.redact(*self._redactors)
+                return record if failure is None else self._failed(record, failure)
+            case Noted(payload=payload):
+                if payload is not None:
+                    payload.redact(*self._redactors)
                 return record
             case Scored():
                 return self._clean(record, ("comment", "value") if isinstance(record.value, str) else ("comment",))
-
-    def _hook(self, *payloads: Payload | None) -> None:
-        for payload in payloads:
-            if payload is not None:
-                payload.redact(*self._redactors)
 
     def _failed(self, record: Finished, failure: Failure) -> Finished:
         clean = self._clean(failure, ("message", "stack"))

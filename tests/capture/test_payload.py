@@ -266,7 +266,7 @@ def test_a_command_is_taken_apart():
     ],
 )
 def test_a_message_is_described_by_its_role_and_what_it_has(message, expected):
-    assert Message(payload.describe(message)).plain == expected
+    assert payload.message(message, message.__dict__).plain == expected
 
 
 def test_a_cycle_and_a_bottomless_state_end():
