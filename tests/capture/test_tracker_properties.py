@@ -238,4 +238,4 @@ def test_five_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behi
     assert all(now <= then + few for then, now in zip(counts[1], counts[4], strict=True)), counts
     assert counts[4][0] <= GHOSTS + few  # ended runs that late children may still be put under
     assert max(counts[4][1:]) <= few
-    assert memory[4] - memory[1] < 3 * 2, memory  # 2 MiB a thousand; the first thousand fill caches
+    assert memory[4] - memory[2] < 2 * 2, memory  # 2 MiB a thousand; the first fill caches and what other tests left free
