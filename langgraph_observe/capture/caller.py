@@ -15,26 +15,29 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from collections.abc import Set as AbstractSet
     from types import CodeType, FrameType
 
 _DEPTH: Final = 8
-_MANAGERS: Final = frozenset({CallbackManager.on_chain_start.__code__, AsyncCallbackManager.on_chain_start.__code__})
 _FAR: Final = 80
 
 
-def _codes(*functions: Any) -> frozenset[CodeType]:
-    """Of the functions; before Python 3.12, a comprehension in one has a code of its own."""
-    codes = [function.__code__ for function in functions]
-    return frozenset((*codes, *(const for code in codes for const in code.co_consts if inspect.iscode(const))))
+def codes_of(*functions: Any) -> dict[int, CodeType]:
+    """By identity, for a code's own hash reads all of it. They are kept: an id must not be given to another one."""
+    return {id(function.__code__): function.__code__ for function in functions}
 
 
-_TRIES: Final = _codes(
-    *(getattr(RunnableWithFallbacks, name) for name in ("invoke", "ainvoke", "batch", "abatch", "stream", "astream"))
+def _inner(codes: Mapping[int, CodeType]) -> dict[int, CodeType]:
+    """With what is inside of them: before Python 3.12, a comprehension has a code of its own."""
+    return {**codes, **{id(one): one for code in codes.values() for one in code.co_consts if inspect.iscode(one)}}
+
+
+_MANAGERS: Final = codes_of(CallbackManager.on_chain_start, AsyncCallbackManager.on_chain_start)
+_TRIES: Final = _inner(
+    codes_of(*(getattr(RunnableWithFallbacks, name) for name in ("invoke", "ainvoke", "batch", "abatch", "stream", "astream")))
 )
-COMPLETIONS: Final = _codes(AsyncCallbackManager.on_llm_start)
+COMPLETIONS: Final = _inner(codes_of(AsyncCallbackManager.on_llm_start))
 """Where LangChain asks a handler whether it is inline before it tells the start of a text model."""
-_TRANSFORM: Final = frozenset({Runnable._transform_stream_with_config.__code__})  # noqa: SLF001 - where every sync LCEL stream ends
+_TRANSFORM: Final = codes_of(Runnable._transform_stream_with_config)  # noqa: SLF001 - where every sync LCEL stream ends
 
 
 def left_alone(handler: object) -> bool:
@@ -58,7 +61,7 @@ def starter() -> FrameType | None:
 
 def tries(starter: FrameType | None) -> bool:
     """Whether the run that is started is a `with_fallbacks`: its children are attempts, one after the other."""
-    return starter is not None and starter.f_code in _TRIES
+    return starter is not None and id(starter.f_code) in _TRIES
 
 
 def stands_in() -> bool:
@@ -76,7 +79,7 @@ def _around(module: str, name: str) -> Mapping[str, Any]:
     middleware = getattr(sys.modules.get(f"langchain.agents.middleware.{module}"), name, None)
     if middleware is None:
         return {}
-    frame = _nearest(_codes(middleware.wrap_model_call, middleware.awrap_model_call), _FAR)
+    frame = _nearest(_inner(codes_of(middleware.wrap_model_call, middleware.awrap_model_call)), _FAR)
     return frame.f_locals if frame is not None else {}
 
 
@@ -87,10 +90,10 @@ def broke_off() -> bool:
     return inspect.isgenerator(chunks) and chunks.gi_frame is not None
 
 
-def _nearest(codes: AbstractSet[CodeType], depth: int = _DEPTH) -> FrameType | None:
+def _nearest(codes: Mapping[int, CodeType], depth: int = _DEPTH) -> FrameType | None:
     frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - the documented way to the caller's frame; above are ours
     for _ in range(depth):
-        if frame is None or frame.f_code in codes:
+        if frame is None or id(frame.f_code) in codes:
             return frame
         frame = frame.f_back
     return None

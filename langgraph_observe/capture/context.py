@@ -105,6 +105,26 @@ def exchange(span: trace.Span) -> trace.Span:
     return before
 
 
+class _Turns:
+    """`exchange`, turn by turn between the same two contexts, each of which is made once."""
+
+    __slots__ = ("_here", "_there")
+
+    def __init__(self) -> None:
+        self._here: tuple[otel.Context, trace.Span] = (otel.Context(), trace.INVALID_SPAN)
+        self._there = self._here
+
+    def __call__(self, span: trace.Span) -> trace.Span:
+        now = otel.get_current()
+        if now is self._here[0] and span is self._there[1]:  # nobody has attached anything since the last turn
+            self._here, self._there = self._there, self._here
+            otel.attach(self._here[0])
+            return self._there[1]
+        before = exchange(span)
+        self._here, self._there = (otel.get_current(), span), (now, before)
+        return before
+
+
 def _saying(span: trace.Span, context: otel.Context) -> otel.Context:
     """The baggage that goes with the span: what the root says in its runs, and nothing of it where the consumer goes on."""
     said = context.get(_BAGGAGE_KEY)
@@ -244,7 +264,7 @@ def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any
         chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isgenerator(chunks):  # a class of the user's own may return anything that can be iterated
             chunks = (chunk for chunk in chunks)
-        back = exchange if swap else _leave
+        back = _Turns() if swap else _leave
         current = back if taken else _leave
         inner = trace.get_current_span()
         step: Callable[[], Any] = partial(next, chunks)
@@ -283,7 +303,7 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
         chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isasyncgen(chunks):
             chunks = (chunk async for chunk in chunks)
-        back = exchange if swap else _leave
+        back = _Turns() if swap else _leave
         current = back if taken else _leave
         inner = trace.get_current_span()
         step: Callable[[], Awaitable[Any]] = partial(unheard, chunks)

@@ -14,6 +14,7 @@ from langgraph.errors import NodeTimeoutError, ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
+from langgraph_observe.capture.caller import codes_of
 from langgraph_observe.capture.context import CARRIED
 from langgraph_observe.capture.payload import qualified
 from langgraph_observe.payloads import text
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 PUSH: Final = "__pregel_push"
 START: Final = "__start__"
-STREAMS: Final = frozenset({Pregel.stream.__code__, Pregel.astream.__code__})
+STREAMS: Final = codes_of(Pregel.stream, Pregel.astream)
 _WHOLE: Final = ("__return__", "__root__")
 _STEERING: Final = ("branch:to:", "__")
 _DEFAULT_NAME: Final = "LangGraph"
@@ -48,7 +49,7 @@ def starting(
     Nothing that a callback is told says whether a run is a graph's: metadata is inherited, the name is free. The frame of
     the starter says it. Should LangGraph move it, a root's metadata still tells.
     """
-    if starter is not None and starter.f_code in STREAMS:
+    if starter is not None and id(starter.f_code) in STREAMS:
         seen = starter.f_locals
         return seen["self"], (seen.get("config") or {}).get("configurable") or {}, starter
     return (_UNSEEN, {}, None) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
@@ -158,7 +159,7 @@ def began(pregel: Any, error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
-        if frame.f_code in STREAMS and (seen := frame.f_locals).get("self") is pregel:
+        if id(frame.f_code) in STREAMS and (seen := frame.f_locals).get("self") is pregel:
             return "run_manager" not in frame.f_code.co_varnames or seen.get("run_manager") is not None
     return True
 

@@ -19,7 +19,7 @@ from langgraph_observe import observer as own
 from langgraph_observe.capture import caller, context, graph, naming, payload, tokens, usage
 from langgraph_observe.capture.kept import Kept, conversation, generations, whole
 from langgraph_observe.observer import Observer, checked, default
-from langgraph_observe.payloads import Lazy, text
+from langgraph_observe.payloads import text
 from langgraph_observe.records import Failure
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 
     from langgraph_observe.capture.run import Run
     from langgraph_observe.observer import Options
-    from langgraph_observe.records import Link, Outcome, Processor, Sink, Usage
+    from langgraph_observe.records import Link, Outcome, Processor, Sink
 
 Method = TypeVar("Method", bound="Callable[..., None]")
 HANDLED_TOOL_ERROR = "handled_tool_error"
 """`Failure.type` of a tool that failed and answered with a `ToolMessage(status="error")`: its exception is not told."""
 _CONTENT_EVENTS = frozenset({"content-block-start", "content-block-delta"})
+_frame, _COMPLETIONS = sys._getframe, caller.COMPLETIONS  # noqa: SLF001 - its documented use; asked three times for a token
 
 
 def _safely(method: Method) -> Method:
@@ -66,7 +67,7 @@ class CallbackHandler(GraphCallbackHandler):
     @property
     def run_inline(self) -> bool:  # type: ignore[override]  # a plain attribute there
         """Yes, but where that would leave out the others: see `caller.left_alone`."""
-        return sys._getframe(1).f_code not in caller.COMPLETIONS or not caller.left_alone(self)  # noqa: SLF001 - its documented use
+        return id(_frame(1).f_code) not in _COMPLETIONS or not caller.left_alone(self)
 
     def __init__(
         self, *sinks: Sink, process: Iterable[Processor] | None = None, observer: Observer | None = None, **options: Unpack[Options]
@@ -318,11 +319,10 @@ class CallbackHandler(GraphCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **kwargs: Any) -> None:
         """A piece of a streamed answer. No work here beyond its time and a counter; a counter needs no guard."""
-        if (run := self.tracker.get(run_id)) is not None:
-            if token:
-                self.tracker.piece(run)
-            else:
-                self._wordless(run, chunk)
+        if token:
+            self.tracker.token(run_id)
+        elif (run := self.tracker.get(run_id)) is not None:
+            self._wordless(run, chunk)
 
     @_safely
     def _wordless(self, run: Run, chunk: Any) -> None:
@@ -355,11 +355,10 @@ class CallbackHandler(GraphCallbackHandler):
         answer = usage.answer(result)
         output = self._kept(generations, run, result)
         record = run.record
-        measured: Lazy[Usage | None] = Lazy(answer.usage)
-        if answer.usage is None and guess and record is not None:
-            measured.then(lambda _: tokens.estimate(record, output))
+        if answer.silent and guess and record is not None:
+            answer.measured.then(lambda _: tokens.estimate(record, output))
         return {
-            "output": output, "measured": measured, "model": answer.model, "response_id": answer.response_id,
+            "output": output, "measured": answer.measured, "model": answer.model, "response_id": answer.response_id,
             "finish_reasons": answer.finish_reasons, "cached": answer.cached,
         }  # fmt: skip
 

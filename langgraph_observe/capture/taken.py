@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from langgraph.pregel import Pregel
 from langgraph.pregel.remote import RemoteGraph
 
+from langgraph_observe.capture.caller import codes_of
 from langgraph_observe.capture.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from langgraph_observe.capture.handler import CallbackHandler
 
 _OTHER: Final = "__other__"
-_OWN: Final = frozenset(getattr(kind, name).__code__ for kind in (Pregel, RemoteGraph) for name in ("invoke", "ainvoke"))
+_OWN: Final = codes_of(*(getattr(kind, name) for kind in (Pregel, RemoteGraph) for name in ("invoke", "ainvoke")))
 """LangGraph's own: no code of the user's runs there between two chunks."""
 
 
-def calls(base: Any) -> frozenset[CodeType]:
+def calls(base: Any) -> Mapping[int, CodeType]:
     """Those methods of a graph's class that read its stream themselves, and give back the result."""
     found = (kind.__dict__.get(name) for kind in base.__mro__ for name in ("invoke", "ainvoke"))
-    return frozenset(method.__code__ for method in found if hasattr(method, "__code__"))
+    return codes_of(*(method for method in found if hasattr(method, "__code__")))
 
 
 def running(chunks: Any) -> UUID | None:
@@ -36,15 +37,18 @@ def running(chunks: Any) -> UUID | None:
 
 
 def counter(
-    pregel: Any, options: Mapping[str, Any], inside: frozenset[CodeType], runs: Callable[[], Iterable[tuple[CallbackHandler, Any]]]
+    pregel: Any,
+    options: Mapping[str, Any],
+    inside: Mapping[int, CodeType],
+    runs: Callable[[], Iterable[tuple[CallbackHandler, Any]]],
 ) -> Callable[[Any], None] | None:
     """A function that counts a chunk. Which runs it is of is known once their stream has given one.
 
     Nobody takes anything from a stream that is `inside` of a call, and nobody is there between two chunks (None) in LangGraph's own.
     """
     reader = sys._getframe(3).f_code  # noqa: SLF001 - above are who starts the stream and the generator that it is
-    if reader in inside:
-        return None if reader in _OWN else _nothing
+    if id(reader) in inside:
+        return None if id(reader) in _OWN else _nothing
     mode = _mode(pregel, options)
     counted: list[tuple[Callable[[], int], Pieces]] = []
 

@@ -263,6 +263,14 @@ class Tracker:
             at_ns = visible.wall_ns + self._clock()
             self._emit(Noted(run=visible.record, kind=kind, at_ns=at_ns, name=name, payload=payload))
 
+    def token(self, run_id: UUID) -> None:
+        """A piece of an answer has come that says something: `piece`, in the fewest steps, for there are thousands."""
+        run = self._runs.get(key_of(run_id))
+        if run is not None:
+            if run.pieces is None:
+                run.pieces = Pieces()
+            run.pieces.add(self._clock())
+
     def piece(self, run: Run, *, said: bool = True) -> None:
         """A piece of what it streams has come, one that says something or none."""
         if run.pieces is None:

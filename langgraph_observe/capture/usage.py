@@ -8,11 +8,12 @@ OpenTelemetry's `gen_ai.usage.*`: totals that include their parts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.outputs import ChatGenerationChunk
 
+from langgraph_observe.payloads import Lazy
 from langgraph_observe.records import Usage
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ TIER: Final = ("service_tier",)
 ID: Final = ("id",)
 MODEL: Final = ("model_name", "model", "model_id")
 FINISH: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+STANDARD: Final = "input_tokens"
+"""LangChain's `usage_metadata` has it."""
 COUNTS: Final = tuple(field.name for field in fields(Usage) if field.name.endswith("_tokens"))
 NOTHING: Final[Mapping[str, object]] = {}
 
@@ -113,8 +116,10 @@ NOTHING: Final[Mapping[str, object]] = {}
 class Answer:
     """What a model call came back with. None, or empty, is unknown."""
 
-    usage: Usage | None = None
+    measured: Lazy[Usage | None] = field(default_factory=lambda: Lazy(None), compare=False)
     """What the provider said, once per call."""
+    silent: bool = True
+    """The provider said nothing."""
     model: str | None = None
     """The model that answered."""
     response_id: str | None = None
@@ -122,6 +127,11 @@ class Answer:
     """One per choice that has one."""
     cached: bool = False
     """A hit in LangChain's own LLM cache; `usage` is that of the first call."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """Read from the provider's words when it is asked for."""
+        return self.measured.value
 
 
 def answer(result: LLMResult | None) -> Answer:
@@ -131,8 +141,10 @@ def answer(result: LLMResult | None) -> Answer:
         return Answer()
     output = _mapping(getattr(result, "llm_output", None))
     first = _about(prompts[0][0], output)
+    measured, silent = _measured(prompts, output, _text(TIER, first))
     return Answer(
-        usage=_usage(prompts, output, _text(TIER, first)),
+        measured=measured,
+        silent=silent,
         model=_text(MODEL, first),
         response_id=_text(ID, first) or _message_id(prompts[0][0]),
         finish_reasons=tuple(reason for choices in prompts for one in choices if (reason := _text(FINISH, _about(one, NOTHING)))),
@@ -161,6 +173,16 @@ def _prompts(result: LLMResult | None) -> list[Sequence[Generation]]:
     if not isinstance(generations, Sequence):
         return []
     return [choices for choices in generations if isinstance(choices, Sequence) and choices]
+
+
+def _measured(prompts: Sequence[Sequence[Generation]], output: Mapping[str, object], tier: str | None) -> tuple[Lazy[Any], bool]:
+    """Usage, and whether there is none. LangChain's own form is copied now and read later."""
+    said = [_said(choices[0]) for choices in prompts]
+    if all((_count(one.get(STANDARD)) is not None) for one in said):
+        kept: Any = [{key: dict(part) if isinstance(part, dict) else part for key, part in one.items()} for one in said]
+        return Lazy(kept, lambda kept: _total([usage for one in kept if (usage := _read(one, tier))])), False
+    usage = _usage(prompts, output, tier)
+    return Lazy(usage), usage is None
 
 
 def _usage(prompts: Sequence[Sequence[Generation]], output: Mapping[str, object], tier: str | None) -> Usage | None:

@@ -12,7 +12,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, Send, TracePolicy
 from pydantic import BaseModel
 
-from langgraph_observe import CallbackHandler, Finished, Message, Observer, Started, observe
+from langgraph_observe import CallbackHandler, Finished, Observer, Started, observe
 from langgraph_observe.capture import payload
 from langgraph_observe.payloads import Payload, plain
 from langgraph_observe.testing import ScriptedModel

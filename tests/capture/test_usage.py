@@ -167,7 +167,16 @@ def test_usage_metadata_goes_before_the_vendors_words():
 
 def test_a_text_completion_keeps_its_counts_on_the_generation():
     generation = Generation(text="hello", generation_info={"prompt_eval_count": 9, "eval_count": 3, "done_reason": "stop"})
-    assert answer(result([generation])) == Answer(usage=Usage(input_tokens=9, output_tokens=3), finish_reasons=("stop",))
+    found = answer(result([generation]))
+    assert (found.usage, found.finish_reasons) == (Usage(input_tokens=9, output_tokens=3), ("stop",))
+
+
+def test_what_the_provider_said_is_told_though_somebody_writes_into_it_before_it_is_read():
+    message = said(total(9, 3, input_token_details={"cache_read": 2}))
+    found = answer(result([message]))
+    message.message.usage_metadata["input_tokens"] = 0
+    message.message.usage_metadata["input_token_details"]["cache_read"] = 9
+    assert found.usage == Usage(input_tokens=9, output_tokens=3, cache_read_tokens=2)
 
 
 def test_merged_chunks_repeat_their_texts_and_the_repetition_is_undone():
