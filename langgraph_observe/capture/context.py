@@ -112,7 +112,7 @@ class _Turns:
 
     def __init__(self) -> None:
         self._here: tuple[otel.Context, trace.Span] = (otel.Context(), trace.INVALID_SPAN)
-        self._there = self._here
+        self._there: tuple[otel.Context, trace.Span] = self._here
 
     def __call__(self, span: trace.Span) -> trace.Span:
         now = otel.get_current()
