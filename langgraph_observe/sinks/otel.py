@@ -19,7 +19,7 @@ from langgraph_observe.sinks.around import suppressed
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
 from langgraph_observe.sinks.lazy import Lazy, puts_off
-from langgraph_observe.sinks.otlp import Bounded, within
+from langgraph_observe.sinks.otlp import Bounded, Counted, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
 if TYPE_CHECKING:
@@ -262,7 +262,6 @@ def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = N
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
@@ -273,7 +272,7 @@ def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = N
     place = f"{host}:{port}" if host else "localhost"  # no more of the URL: it may hold a key
     exporter = Bounded(OTLPSpanExporter(_traces(endpoint), headers=headers), name=f"the OTLP endpoint at {place}")
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(Counted(exporter))
     spans = Spans(tracer_provider=provider, content=content, on_close=provider.shutdown, health=lambda: {"lost": exporter.lost})
     at_exit(spans.close)
     return spans
