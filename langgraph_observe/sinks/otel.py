@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("langgraph_observe")
 DESCRIPTION: Final = 200
 """Characters of a status description."""
+HEAVY: Final = 4 * 1024 * 1024
+"""Characters of content after which a provider is asked to export: its processor would put 512 spans, however large, into one
+request, and collectors take 20 MiB."""
 
 
 class _Open(NamedTuple):
@@ -89,6 +92,7 @@ class Spans:
         self._on_close, self._health = on_close, health
         self._open: dict[str, _Open] = {}
         self._tracer: tuple[trace.TracerProvider, trace.Tracer] | None = None
+        self._weight = 0
         self._deferred: Deferred[_Ended] = Deferred(self._complete, name="otel.Spans")
         if tracer_provider is not None:
             self._found()
@@ -116,9 +120,8 @@ class Spans:
         """End what has ended and have the provider export it. False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         drained = self._deferred.flush(timeout)
-        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
         left = deadline - time.monotonic()
-        return drained and (force is None or within(left, lambda: force(max(0, round(left * 1000)))))
+        return drained and within(left, lambda: self._export(left))
 
     def close(self, timeout: float = 5.0) -> None:
         """End what has ended; shut down a provider of our own."""
@@ -182,6 +185,10 @@ class Spans:
         tracer = self._tracer[1]
         return None if isinstance(tracer, trace.NoOpTracer) else tracer  # OTEL_SDK_DISABLED
 
+    def _export(self, seconds: float = 30.0) -> object:
+        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
+        return force is None or force(max(0, round(seconds * 1000)))
+
     def _later(self, record: Finished | Noted, was: _Open | None) -> None:
         self._deferred((record, was))
 
@@ -212,6 +219,9 @@ class Spans:
             self._fill(record, was.span)
         finally:
             was.span.end(record.at_ns)
+        if self._weight > HEAVY:
+            self._weight = 0
+            self._export()
 
     def _fill(self, record: Finished, span: trace.Span) -> None:
         try:
@@ -224,7 +234,9 @@ class Spans:
     def _say(self, record: Finished, span: trace.Span) -> None:
         if self._shown(record.run):
             limits = getattr(span, "_limits", None)  # the SDK's, which would cut JSON anywhere; it tells them nowhere else
-            span.set_attributes(said.attributes(record, getattr(limits, "max_span_attribute_length", None)))
+            shown = said.attributes(record, getattr(limits, "max_span_attribute_length", None))
+            self._weight += sum(map(len, shown.values()))
+            span.set_attributes(shown)
         if self._completed is not None:
             self._completed(record, span)
 
