@@ -95,28 +95,26 @@ class Bounded(SpanExporter):
 
 
 class Counted(BatchSpanProcessor):
-    """The SDK's queue before a bounded exporter. What it drops, by itself told to a log only, is lost with the exporter's."""
+    """The SDK's queue before a bounded exporter. What it does not take, by itself told to a log only, is lost with the exporter's."""
 
     def __init__(self, exporter: Bounded) -> None:
         super().__init__(exporter)
         self._exporter = exporter
-        self._batches = self._batch_processor
-        """Full or shut down: it says so nowhere else."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span that is sampled; a full queue lets its oldest go."""
-        if span.context is not None and span.context.trace_flags.sampled:
-            if self._batches._shutdown:  # noqa: SLF001 - see above
-                self._exporter.lose(1, "spans come after the end")
-            elif len(self._batches._queue) >= self._batches._max_queue_size:  # noqa: SLF001 - see above
-                self._exporter.lose(1, "its queue is full and drops the oldest spans")
-        super().on_end(span)
+        """Queue a span that is sampled, if there is room."""
+        queue = self._batch_processor
+        full = queue._shutdown or len(queue._queue) >= queue._max_queue_size  # noqa: SLF001 - it tells nowhere else
+        if full and span.context is not None and span.context.trace_flags.sampled:
+            self._exporter.lose(1, "its queue is full, or closed")
+        else:
+            super().on_end(span)
 
     def shutdown(self) -> None:
         """Export what waits. The SDK gives up after a while."""
-        super().shutdown()
-        if left := len(self._batches._queue):  # noqa: SLF001 - see above
-            self._exporter.lose(left, "it did not take all spans before the end")
+        super().shutdown()  # type: ignore[no-untyped-call] - the SDK does not say
+        if left := len(self._batch_processor._queue):  # noqa: SLF001 - see above
+            self._exporter.lose(left, "it did not take all before the end")
 
 
 class _Held(threading.local):
