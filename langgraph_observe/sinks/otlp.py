@@ -112,7 +112,7 @@ class Counted(BatchSpanProcessor):
 
     def shutdown(self) -> None:
         """Export what waits. The SDK gives up after a while."""
-        super().shutdown()  # type: ignore[no-untyped-call] - the SDK does not say
+        super().shutdown()  # type: ignore[no-untyped-call]
         if left := len(self._batch_processor._queue):  # noqa: SLF001 - see above
             self._exporter.lose(left, "it did not take all before the end")
 
