@@ -315,6 +315,39 @@ def test_after_a_fork_parent_and_child_each_deliver_their_own_under_ids_of_their
     assert [len(trace) for trace in traces] == [RUNS] * 4  # before the forks, and one of each process
 
 
+@pytest.mark.parametrize("leaves", ["sys.exit()", "observer.close(); os._exit(0)", "return {}"])
+def test_a_process_that_is_forked_inside_of_a_run_tells_its_own_runs_and_leaves_that_one_to_its_parent(tmp_path, leaves):
+    printed = python(
+        f"""
+        import os, sys
+        from langchain_core.runnables import RunnableLambda
+        from survival import agent, question
+        from langgraph_observe import Finished, Observer
+
+        def tell(record):
+            if isinstance(record, Finished):
+                run = record.run
+                os.write(1, f"{{run.span_id}} {{run.parent_span_id}} {{run.name}} {{os.getpid() == first}}\\n".encode())
+
+        def act(state):
+            if os.fork() == 0:
+                RunnableLambda(len, name="inside").invoke("rain")
+                {leaves}
+            os.wait()
+
+        first = os.getpid()
+        observer = Observer(tell)
+        observer.watch(agent(act)).invoke(question())
+        """,
+        tmp_path,
+    )
+    told = {span: (parent, name, whose) for span, parent, name, whose in map(str.split, printed.splitlines())}
+    assert len(told) == len(printed.splitlines()) == RUNS + 1
+    (inside,) = [span for span, (_, name, _) in told.items() if name == "inside"]
+    assert told[told[inside][0]][1:] == ("act", "True")
+    assert [name for _, name, whose in told.values() if whose == "False"] == ["inside"]
+
+
 def test_at_exit_a_full_queue_is_delivered_or_counted(tmp_path):
     printed = python(
         """

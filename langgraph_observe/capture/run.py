@@ -26,7 +26,7 @@ class Run:
     """An open run: what its end needs, and what its children inherit."""
 
     __slots__ = (
-        "agent", "attempts", "blame", "blamed", "bound", "checkpoint_ns", "children", "dropped", "entry", "failed", "falls_back", "frame", "goto", "graph", "held", "home", "id",
+        "agent", "attempts", "blame", "blamed", "bound", "checkpoint_ns", "children", "dropped", "elsewhere", "entry", "failed", "falls_back", "frame", "goto", "graph", "held", "home", "id",
         "keeper", "key", "kind", "known_to", "labels", "memory", "metadata", "node", "outcome", "parent", "path", "paused", "pieces", "pregel", "prompt", "record", "root", "scope", "seen",
         "senders", "sends", "session_id", "span_id", "started_ns", "step", "tags", "task", "thread_id", "trace_id", "trace_name", "user_id", "view",
         "wall_ns", "watch",
@@ -67,6 +67,8 @@ class Run:
         self.pregel: Any = None
         self.frame: FrameType | None = None
         """Of a graph: where it runs. A frame does not keep its generator alive, so a forgotten stream is still found."""
+        self.elsewhere = False
+        """Begun by the process that this one was forked from: that one tells its end."""
         self.seen: Root | None = None
         """Of a root: what `collect_runs` shows of it."""
         self.view: View | None = None
@@ -174,6 +176,13 @@ class Runs(dict[int, Run]):
 _ALL: Final[list[weakref.ref[Runs]]] = []
 
 
+def _leave_to_parent() -> None:
+    """After a fork: here, what is open lends its ids to what begins inside of it, and is told no second time."""
+    for runs in [runs for known in list(_ALL) if (runs := known()) is not None]:
+        for run in list(runs.values()):
+            run.elsewhere = True
+
+
 def _alike(twin: Run, run: Run) -> bool:
     return twin.parent is None if run.parent is None else twin.parent is not None and twin.trace_id == run.trace_id
 
@@ -212,3 +221,4 @@ class Ids:
 IDS: Final = Ids()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=IDS.reseed)
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -367,7 +367,7 @@ class Tracker:
         if run.watch is not None and run.task is not None:
             run.task.remove_done_callback(run.watch)
         record = run.record
-        if record is not None and not run.dropped:
+        if record is not None and not (run.dropped or run.elsewhere):
             first = None if run.pieces is None or run.pieces.first_ns is None else (run.pieces.first_ns - run.started_ns) / 1e9
             stream = None if run.pieces is None else run.pieces.told(run.started_ns, run.bound if run.kind == "model" else 1)
             end = self._emit(Finished(run=record, first_token_seconds=first, stream=stream, goto=run.goto, **fields))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SCOPE: Final = "langgraph_observe"
 STREAM: Final = f"{SCOPE}.stream"
 VERSION: Final = version("langgraph-observe")
+LONGEST: Final = 65_536
+"""Characters of an attribute that is no content, and of a name: one of megabytes would cost its span, or the batch around it."""
 
 Value: TypeAlias = str | bool | int | float | list[str]
 Attributes: TypeAlias = dict[str, Value]
@@ -103,7 +105,7 @@ def eras(chosen: Names | None) -> frozenset[Era]:
 
 
 def known(attributes: Mapping[str, Value | None]) -> Attributes:
-    """The one None-filter: what is unknown is absent. So is an empty list. Texts are made such that UTF-8 holds them.
+    """The one None-filter: what is unknown is absent. So is an empty list. Texts are bounded, and such that UTF-8 holds them.
 
     One that it does not hold would cost the whole batch, or, with an SDK of the application's own, who knows what.
     """
@@ -112,8 +114,13 @@ def known(attributes: Mapping[str, Value | None]) -> Attributes:
 
 def _clean(value: Value) -> Value:
     if isinstance(value, str):
-        return text(value)
-    return [text(item) for item in value] if isinstance(value, list) else value
+        return text(value) if len(value) <= LONGEST else short(value)
+    return [short(item) for item in value] if isinstance(value, list) else value
+
+
+def short(value: str) -> str:
+    """Text that is bounded, and that UTF-8 can hold."""
+    return text(value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…")
 
 
 def operation(run: Started) -> str | None:
@@ -150,7 +157,7 @@ def _given(*names: str | None) -> str | None:
 def span_name(run: Started) -> str:
     """`{operation} {subject}`, or the run's own name where there is no operation."""
     words = (operation(run), subject(run))
-    return text(" ".join(word for word in words if word) or run.name)
+    return short(" ".join(word for word in words if word) or run.name)
 
 
 def span_kind(run: Started) -> SpanKind:

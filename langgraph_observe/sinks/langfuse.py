@@ -212,7 +212,7 @@ class Traces:
     ) -> ReadableSpan:
         trace_id, span_id, parent_id = ids
         return ReadableSpan(
-            name=text(name),
+            name=gen_ai.short(name),
             context=_context(trace_id, span_id),
             parent=_context(trace_id, parent_id) if parent_id else None,
             resource=self._resource,

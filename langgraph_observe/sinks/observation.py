@@ -65,12 +65,16 @@ def attributes(record: Finished) -> Attributes:
                 "langfuse.observation.type": _TYPES.get(run.kind, "span"),
                 "langfuse.observation.level": _LEVELS.get(record.outcome, "DEFAULT"),
                 "langfuse.observation.status_message": status(record),
-                "langfuse.observation.input": _input(record),
-                "langfuse.observation.output": _output(record),
             }
         )
+        | _said(input=_input(record), output=_output(record))
         | (_generation(record) if run.kind == "model" else {})
     )
+
+
+def _said(**sides: str | None) -> Attributes:
+    """Content, which has its own bound and may be longer than anything else."""
+    return {f"langfuse.observation.{side}": text(told) for side, told in sides.items() if told is not None}
 
 
 def of_trace(run: Started) -> Attributes:
@@ -89,17 +93,17 @@ def of_trace(run: Started) -> Attributes:
 def noted(record: Noted) -> Attributes:
     """A moment inside a run, as an observation of type `event`."""
     run = record.run
-    return of_trace(run) | gen_ai.known(
+    told = gen_ai.known(
         {
             "gen_ai.conversation.id": run.thread_id or run.session_id,
             "langfuse.observation.type": "event",
             "langfuse.observation.level": "WARNING" if record.kind == "retry" else "DEFAULT",
-            "langfuse.observation.input": _shown(record.payload),
             "langfuse.observation.metadata.event": record.kind,
             "langfuse.observation.metadata.langgraph_node": run.node,
             "langfuse.observation.metadata.langgraph_step": run.step,
         }
     )
+    return of_trace(run) | told | _said(input=_shown(record.payload))
 
 
 def score(record: Scored, environment: str | None) -> dict[str, object]:
@@ -159,7 +163,9 @@ def _metadata(record: Finished) -> Attributes:
 def _raw(metadata: Mapping[str, object]) -> Attributes:
     prefix = "langfuse.observation.metadata."
     return {
-        prefix + key: value if isinstance(value, (str, bool, int, float)) else _json(value)
+        prefix + gen_ai.short(key): value
+        if isinstance(value, (bool, int, float))
+        else gen_ai.short(value if isinstance(value, str) else _json(value))
         for key, value in metadata.items()
         if value is not None
     }

@@ -19,7 +19,7 @@ from langgraph_observe.sinks.around import suppressed
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
 from langgraph_observe.sinks.lazy import Lazy, puts_off
-from langgraph_observe.sinks.otlp import Bounded, within
+from langgraph_observe.sinks.otlp import Bounded, Counted, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("langgraph_observe")
 DESCRIPTION: Final = 200
 """Characters of a status description."""
+HEAVY: Final = 4 * 1024 * 1024
+"""Characters of content after which a provider is asked to export: its processor would put 512 spans, however large, into one
+request, and collectors take 20 MiB."""
+LIGHT: Final = HEAVY // 1024
+"""What any span counts for: the queue of the SDK's processor holds 2,048, drops what is more, and ours is ten times as long."""
 
 
 class _Open(NamedTuple):
@@ -89,6 +94,7 @@ class Spans:
         self._on_close, self._health = on_close, health
         self._open: dict[str, _Open] = {}
         self._tracer: tuple[trace.TracerProvider, trace.Tracer] | None = None
+        self._weight = 0
         self._deferred: Deferred[_Ended] = Deferred(self._complete, name="otel.Spans")
         if tracer_provider is not None:
             self._found()
@@ -116,9 +122,8 @@ class Spans:
         """End what has ended and have the provider export it. False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         drained = self._deferred.flush(timeout)
-        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
         left = deadline - time.monotonic()
-        return drained and (force is None or within(left, lambda: force(max(0, round(left * 1000)))))
+        return drained and within(left, lambda: self._export(left))
 
     def close(self, timeout: float = 5.0) -> None:
         """End what has ended; shut down a provider of our own."""
@@ -182,6 +187,10 @@ class Spans:
         tracer = self._tracer[1]
         return None if isinstance(tracer, trace.NoOpTracer) else tracer  # OTEL_SDK_DISABLED
 
+    def _export(self, seconds: float = 30.0) -> object:
+        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
+        return force is None or force(max(0, round(seconds * 1000)))
+
     def _later(self, record: Finished | Noted, was: _Open | None) -> None:
         self._deferred((record, was))
 
@@ -212,6 +221,10 @@ class Spans:
             self._fill(record, was.span)
         finally:
             was.span.end(record.at_ns)
+        self._weight += LIGHT
+        if self._weight > HEAVY:
+            self._weight = 0
+            self._export()
 
     def _fill(self, record: Finished, span: trace.Span) -> None:
         try:
@@ -224,7 +237,9 @@ class Spans:
     def _say(self, record: Finished, span: trace.Span) -> None:
         if self._shown(record.run):
             limits = getattr(span, "_limits", None)  # the SDK's, which would cut JSON anywhere; it tells them nowhere else
-            span.set_attributes(said.attributes(record, getattr(limits, "max_span_attribute_length", None)))
+            shown = said.attributes(record, getattr(limits, "max_span_attribute_length", None))
+            self._weight += sum(map(len, shown.values()))
+            span.set_attributes(shown)
         if self._completed is not None:
             self._completed(record, span)
 
@@ -262,7 +277,6 @@ def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = N
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
@@ -273,7 +287,7 @@ def exporting(endpoint: str | None = None, headers: Mapping[str, str] | None = N
     place = f"{host}:{port}" if host else "localhost"  # no more of the URL: it may hold a key
     exporter = Bounded(OTLPSpanExporter(_traces(endpoint), headers=headers), name=f"the OTLP endpoint at {place}")
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(Counted(exporter))
     spans = Spans(tracer_provider=provider, content=content, on_close=provider.shutdown, health=lambda: {"lost": exporter.lost})
     at_exit(spans.close)
     return spans

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +60,7 @@ class Bounded(SpanExporter):
         before = self.lost
         for part, body in requests(spans, self._limit):
             if body is None:
-                self._lose(len(part), "a span cannot be encoded", "")
+                self.lose(len(part), "a span cannot be encoded")
             else:
                 self._send(part)
         return SpanExportResult.FAILURE if self.lost > before else SpanExportResult.SUCCESS
@@ -76,9 +76,9 @@ class Bounded(SpanExporter):
         finally:
             _held.lines = None
         if not sent:
-            self._lose(len(spans), "it does not take our spans", lines[-1] if lines else "")
+            self.lose(len(spans), "it does not take our spans", lines[-1] if lines else "")
 
-    def _lose(self, count: int, problem: str, detail: str) -> None:
+    def lose(self, count: int, problem: str, detail: str = "") -> None:
         """Count; say each problem once."""
         self.lost += count
         if problem not in self._said:
@@ -92,6 +92,29 @@ class Bounded(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing is kept here."""
         return self._exporter.force_flush(timeout_millis)
+
+
+class Counted(BatchSpanProcessor):
+    """The SDK's queue before a bounded exporter. What it does not take, by itself told to a log only, is lost with the exporter's."""
+
+    def __init__(self, exporter: Bounded) -> None:
+        super().__init__(exporter)
+        self._exporter = exporter
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span that is sampled, if there is room."""
+        queue = self._batch_processor
+        full = queue._shutdown or len(queue._queue) >= queue._max_queue_size  # noqa: SLF001 - it tells nowhere else
+        if full and span.context is not None and span.context.trace_flags.sampled:
+            self._exporter.lose(1, "its queue is full, or closed")
+        else:
+            super().on_end(span)
+
+    def shutdown(self) -> None:
+        """Export what waits. The SDK gives up after a while."""
+        super().shutdown()  # type: ignore[no-untyped-call]
+        if left := len(self._batch_processor._queue):  # noqa: SLF001 - see above
+            self._exporter.lose(left, "it did not take all before the end")
 
 
 class _Held(threading.local):

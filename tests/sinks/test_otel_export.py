@@ -206,21 +206,37 @@ def test_at_exit_the_spans_reach_a_provider_that_was_installed_after_the_sink():
     assert [span.name for span in server.spans] == ["chat gpt-4o"]
 
 
+OF_THE_APPLICATION = """otel.Spans(tracer_provider=(provider := TracerProvider()))
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter({url!r} + "/v1/traces")))"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_exports_its_own():
+@pytest.mark.parametrize("spans", ["otel.exporting({url!r})", OF_THE_APPLICATION], ids=["own", "the application's"])
+def test_a_forked_child_exports_its_own_and_nothing_that_waited_before(spans):
+    setup = """
+import os
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+def tell(model):
+    run = chat(model=model)
+    spans(run)
+    spans(answered(run))
+
+spans = {spans}
+tell("in the SDK's queue")
+spans._deferred.flush(5)
+tell("in ours")
+if os.fork() == 0:
+    tell("child")
+    spans.flush()
+    os._exit(0)
+os.wait()
+"""
     with Server() as server:
-        in_a_process(f"""
-            import os
-            spans = otel.exporting({server.url!r})
-            if os.fork() == 0:
-                run = chat(model="child")
-                spans(run)
-                spans(answered(run))
-                spans.close()
-                os._exit(0)
-            os.wait()
-        """)
-    assert sorted(span.name for span in server.spans) == ["chat child", "chat gpt-4o"]
+        in_a_process(setup.format(spans=spans.format(url=server.url)))
+    assert sorted(span.name for span in server.spans) == ["chat child", "chat gpt-4o", "chat in ours", "chat in the SDK's queue"]
 
 
 def test_what_comes_after_the_close_is_counted_and_leaves_nothing_open(caplog):
