@@ -76,7 +76,8 @@ class Scope:
 
         While it is the inference of a model, whoever traces that model's own client makes no second span of the same call.
         """
-        self.says = says or {}
+        if says:
+            self.says = says
         before = exchange(Current(self))
         self.span = span
         if type(before) is Current:
@@ -101,7 +102,8 @@ def exchange(span: trace.Span) -> trace.Span:
     if type(before) is not Current and not isinstance(before, trace.Span):
         before = trace.INVALID_SPAN
     if span is not before:
-        otel.attach(_saying(span, otel.Context({**context, _SPAN_KEY: span})))
+        changed = otel.Context({**context, _SPAN_KEY: span})
+        otel.attach(_saying(span, changed) if _BAGGAGE_KEY in context or (type(span) is Current and span.root.says) else changed)
     return before
 
 

@@ -219,7 +219,7 @@ class Tracker:
         if run.scope is None:
             run.scope = Scope(run.parent.scope if run.parent else None)
         if span is not None:
-            run.scope.attach(span, inference=run.kind == "model", says=_says(run, record, options))
+            run.scope.attach(span, inference=run.kind == "model", says=_says(record, options) if run.parent is None else None)
 
     def silent(self, run: Run) -> None:
         """Leave the run out of the records: its children hang under its parent."""
@@ -439,9 +439,9 @@ class Tracker:
                 break
 
 
-def _says(run: Run, record: Started, options: Options) -> dict[str, object] | None:
-    """What is to be in the baggage of this run."""
-    if run.parent is not None or options.get("baggage") not in ("write", "both"):
+def _says(record: Started, options: Options) -> dict[str, object] | None:
+    """What is to be in the baggage of this root's runs."""
+    if options.get("baggage") not in ("write", "both"):
         return None
     return {key: said for key, said in ((context.SESSION, record.session_id), (context.USER, record.user_id)) if said is not None}
 
