@@ -31,7 +31,7 @@ ROOMS = {
 
 SINKS = {
     "deferred": set(),
-    "store": {"deferred"},
+    "store": {"deferred", "encoding"},
     "prometheus": {"deferred"},
     "log": {"deferred"},
     "meter": {"around", "deferred", "gen_ai", "measures"},
@@ -42,8 +42,9 @@ SINKS = {
     # what sinks are made of: vocabularies and transports
     "around": set(),
     "gen_ai": set(),
-    "content": {"gen_ai"},
-    "observation": {"gen_ai", "content"},
+    "encoding": set(),
+    "content": {"encoding", "gen_ai"},
+    "observation": {"encoding", "gen_ai", "content"},
     "langfuse_sdk": {"gen_ai"},
     "shown": set(),
     "completion": {"content"},

@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph_observe.payloads import encode, plain, text
+from langgraph_observe.payloads import plain, text
 from langgraph_observe.sinks import gen_ai
 from langgraph_observe.sinks.content import definitions, fit
+from langgraph_observe.sinks.encoding import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +160,7 @@ def _metadata(record: Finished) -> Attributes:
 def _raw(metadata: Mapping[str, object]) -> Attributes:
     prefix = "langfuse.observation.metadata."
     return {
-        prefix + key: value if isinstance(value, (str, bool, int, float)) else _json(value)
+        prefix + key: value if isinstance(value, (str, bool, int, float)) else encoded(value)
         for key, value in metadata.items()
         if value is not None
     }
@@ -173,11 +174,11 @@ def _generation(record: Finished) -> Attributes:
         parameters |= {"service_tier": usage.service_tier}
     optional: dict[str, Value | None] = {
         "langfuse.observation.model.name": record.model or run.model,
-        "langfuse.observation.model.parameters": _json(parameters) if parameters else None,
-        "langfuse.observation.usage_details": _json(found) if usage and (found := buckets(record, usage)) else None,
-        "langfuse.observation.cost_details": _json(spent) if (spent := _cost(record, usage)) else None,
+        "langfuse.observation.model.parameters": encoded(parameters) if parameters else None,
+        "langfuse.observation.usage_details": encoded(found) if usage and (found := buckets(record, usage)) else None,
+        "langfuse.observation.cost_details": encoded(spent) if (spent := _cost(record, usage)) else None,
         # JSON, so quoted: the server parses it
-        "langfuse.observation.completion_start_time": _json(_when(first).isoformat()) if first else None,
+        "langfuse.observation.completion_start_time": encoded(_when(first).isoformat()) if first else None,
         "langfuse.observation.prompt.name": run.prompt.name if run.prompt else None,
         "langfuse.observation.prompt.version": run.prompt.version if run.prompt else None,
     }
@@ -266,7 +267,7 @@ def _call(call: object) -> object:
     if not isinstance(call, dict):  # a redactor may have put a text in its place
         return call
     arguments = call.get("args")
-    text = arguments if isinstance(arguments, str) else _json(arguments)
+    text = arguments if isinstance(arguments, str) else encoded(arguments)
     return {"id": call.get("id"), "type": "function", "function": {"name": call.get("name"), "arguments": text}}
 
 
@@ -276,7 +277,3 @@ def _tool(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _when(at_ns: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_ns // 1000)
-
-
-def _json(value: object) -> str:
-    return encode(value).decode()

@@ -200,7 +200,7 @@ class Spans:
     def _note(self, record: Noted, span: trace.Span) -> None:
         event = f"langgraph.{record.kind}"
         payload = record.payload if self._shown(record.run) else None
-        shown = said.lean(payload.json, said.MESSAGE) if payload else None
+        shown = said.lean(payload.json.decode(), said.MESSAGE) if payload else None
         span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
 
     def _end(self, record: Finished, was: _Open) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
+from langgraph_observe.sinks.encoding import encoded
 from langgraph_observe.sinks.store import rows
 from langgraph_observe.sinks.store.histories import folded, release
 from langgraph_observe.sinks.store.schema import RUNS
@@ -128,11 +129,11 @@ def _release_before(db: sqlite3.Connection, key: int) -> None:
 
 def _event(db: sqlite3.Connection, noted: Noted) -> Sequence[object]:
     name = noted.name and text(noted.name)
-    omitted = rows.json(noted.payload.omitted) if noted.payload and noted.payload.omitted else None
+    omitted = encoded(noted.payload.omitted) if noted.payload and noted.payload.omitted else None
     payload, histories = _contents(db, [noted.payload])
     return noted.run.trace_id, noted.run.span_id, noted.at_ns, text(noted.kind), name, payload, omitted, histories
 
 
 def _score(scored: Scored) -> Sequence[object]:
     identity = (scored.id, scored.trace_id, scored.span_id, scored.run_id, scored.at_ns)
-    return rows.fitting((*identity, scored.name, rows.json(scored.value), scored.comment, scored.source))
+    return rows.fitting((*identity, scored.name, encoded(scored.value), scored.comment, scored.source))
