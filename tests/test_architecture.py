@@ -38,7 +38,7 @@ SINKS = {
     "measures": {"gen_ai"},
     "otel": {"around", "deferred", "content", "completion", "gen_ai", "ids", "lazy", "otlp", "shown"},
     "events": {"around", "deferred", "content", "gen_ai", "otlp", "shown"},
-    "langfuse": {"deferred", "gen_ai", "observation", "ingestion", "langfuse_sdk", "otel", "otlp"},
+    "langfuse": {"around", "deferred", "gen_ai", "observation", "ingestion", "langfuse_sdk", "otel", "otlp"},
     # what sinks are made of: vocabularies and transports
     "around": set(),
     "gen_ai": set(),

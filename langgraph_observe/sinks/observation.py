@@ -137,33 +137,33 @@ def status(record: Finished) -> str | None:
 
 def _metadata(record: Finished) -> Attributes:
     """The user's own and LangGraph's, one attribute a key: only those can be filtered by."""
-    run, usage = record.run, record.usage
-    resumed = [link.trace_id for link in run.links if link.kind == "resumed_from"]
+    run, usage, taken, given = record.run, record.usage, record.input or record.run.input, record.output
     known = {
         "langgraph_node": run.node,
         "langgraph_step": run.step,
         "ls_provider": run.provider,
         "attempt": run.attempt if run.attempt > 1 else None,
-        "goto": list(record.goto) or None,
-        "resumed_from": resumed or None,
+        "goto": record.goto or None,
+        "resumed_from": [link.trace_id for link in run.links if link.kind == "resumed_from"] or None,
         "finish_reason": ", ".join(record.finish_reasons) or None,
         "cached": record.cached or None,
         "usage_estimated": (usage.method or True) if usage and usage.estimated else None,
         "cost_source": usage.cost_source if usage else None,
-        "input_omitted": dict(taken.omitted) if (taken := record.input or run.input) and taken.omitted else None,
-        "output_omitted": dict(record.output.omitted) if record.output and record.output.omitted else None,
+        "input_omitted": taken and (taken.omitted or None),
+        "output_omitted": given and (given.omitted or None),
     }
-    shown = plain(dict(run.metadata) | {key: value for key, value in known.items() if value is not None})
-    return _raw(shown if isinstance(shown, dict) else {"metadata": shown})
+    own = plain(dict(run.metadata)) if run.metadata else {}
+    return _raw(own if isinstance(own, dict) else {"metadata": own}) | _raw(known)
 
 
 def _raw(metadata: Mapping[str, object]) -> Attributes:
-    prefix = "langfuse.observation.metadata."
-    return {
-        prefix + key: value if isinstance(value, (str, bool, int, float)) else encoded(value)
-        for key, value in metadata.items()
-        if value is not None
-    }
+    return {f"langfuse.observation.metadata.{key}": _value(value) for key, value in metadata.items() if value is not None}
+
+
+def _value(value: object) -> Value:
+    if isinstance(value, str):
+        return text(value)
+    return value if isinstance(value, (bool, int, float)) else encoded(value)
 
 
 def _generation(record: Finished) -> Attributes:
