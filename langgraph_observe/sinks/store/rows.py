@@ -28,10 +28,12 @@ _ELSEWHERE: Final = frozenset({"input", "output", "tools", "run", "measured"})
 def _fits(value: object) -> bool:
     """A column's affinity makes numbers again of what is turned into text for being of another class or too big."""
     match value:
-        case None | bool() | float():
+        case None:
             return True
         case str():
-            return value.__class__ is str and value.isascii()
+            return type(value) is str and value.isascii()
+        case bool() | float():
+            return True
         case int():
             return -(2**63) <= value < 2**63
         case _:
@@ -89,7 +91,7 @@ def rest(record: Started | Finished) -> str:
         data["finished"] = _rest_of_finished(finished)
         if (usage := finished.usage) is not None:
             data["usage"] = _rest_of_usage(usage)
-    if omitted := {part: payload.omitted for part, payload in payloads(record).items() if payload and payload.omitted}:
+    if omitted := {part: left for part, payload in payloads(record).items() if payload and (left := payload.omitted)}:
         data["omitted"] = omitted
     return encoded(data)
 
