@@ -137,7 +137,10 @@ class _Walk:
             changed = redactor(key, item)
             if changed is not item:
                 return self.value(key, changed, pending[position:])
-        return text(item) if type(item) is str else self._inside(item, pending)  # most of what there is
+        kind = type(item)
+        if kind is str:  # most of what there is
+            return item if item.isascii() else text(item)  # type: ignore[attr-defined]  # a str by its type
+        return self._bounded(item, pending) if kind is dict or kind is list else self._inside(item, pending)  # type: ignore[arg-type]  # the same
 
     def _inside(self, item: object, pending: tuple[Redactor, ...]) -> object:
         match item:
@@ -148,11 +151,16 @@ class _Walk:
                 return self.value(None, item.value, pending)
             case str():
                 return text(item)
+            case None | int() | float():  # before what asks an ABC, which takes its time
+                return self._leaf(item, pending)
             case dict() | list() | tuple() | set() | frozenset() | Mapping():
                 return self._bounded(item, pending)
             case _:
-                out = leaf(item)
-                return self.value(None, out, pending) if isinstance(out, str) else out
+                return self._leaf(item, pending)
+
+    def _leaf(self, item: object, pending: tuple[Redactor, ...]) -> object:
+        out = leaf(item)
+        return self.value(None, out, pending) if isinstance(out, str) else out
 
     def _bounded(self, item: Mapping[object, object] | Collection[object], pending: tuple[Redactor, ...]) -> object:
         if id(item) in self._above or len(self._above) >= DEEPEST:
@@ -165,15 +173,16 @@ class _Walk:
 
     def _container(self, item: Mapping[object, object] | Collection[object], pending: tuple[Redactor, ...]) -> object:
         match item:
-            case Mapping():
-                return {self._key(k, pending): self.value(text(k), v, pending) for k, v in item.items()}
+            case dict() | Mapping():
+                return {self._key(name := text(k), pending): self.value(name, v, pending) for k, v in item.items()}
             case set() | frozenset():
                 return sorted((self.value(None, v, pending) for v in item), key=repr)
             case _:
                 return [self.value(None, v, pending) for v in item]
 
-    def _key(self, key: object, pending: tuple[Redactor, ...]) -> str:
-        return text(self.value(None, text(key), pending)) if pending else text(key)
+    def _key(self, name: str, pending: tuple[Redactor, ...]) -> str:
+        clean = self.value(None, name, pending) if pending else name
+        return clean if type(clean) is str else text(clean)
 
 
 def text(value: object) -> str:

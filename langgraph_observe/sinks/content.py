@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph_observe.payloads import encode
+from langgraph_observe.sinks.encoding import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from langgraph_observe.payloads import Payload
     from langgraph_observe.records import Finished
@@ -33,6 +33,8 @@ _MEDIA: Final = re.compile(
     r'|(?P<quote>\\*")(?P<key>base64|data)(?P=quote): ?(?P=quote)(?P<alone>[A-Za-z0-9+/=_-]{64,})(?P=quote)'
 )
 """Binary as text, in JSON and in JSON within it: in a URL, or as LangChain, OpenAI, Anthropic and Google have it."""
+_OF_MEDIA: Final = ("base64", '"data')
+"""One of these is in all that `_MEDIA` matches, and found a hundred times faster."""
 
 _REASONS: Final = {
     "completed": "stop",
@@ -99,7 +101,7 @@ def _shallow(value: object, room: int = DEEPEST) -> object:
     if not isinstance(value, (dict, list)):
         return value
     if not room:
-        return encode(value).decode()
+        return encoded(value)
     if isinstance(value, list):
         return [_shallow(item, room - 1) for item in value]
     return {key: _shallow(item, room - 1) for key, item in value.items()}
@@ -124,13 +126,17 @@ def _values(taken: Payload | None, given: Payload | None) -> dict[str, str | Non
 def _shown(payload: Payload | None, convert: Callable[[object], object] | None = None) -> str | None:
     if payload is None:
         return None
-    return lean(encode(convert(payload.value)) if convert else payload.json, ATTRIBUTE)
+    return lean(encoded(convert(payload.value)) if convert else payload.json.decode(), ATTRIBUTE)
 
 
-def lean(text: bytes, limit: int) -> str:
+def lean(text: str, limit: int) -> str:
     """JSON of at most `limit` characters, in which media are named by their hashes."""
-    whole = _MEDIA.sub(_named, text.decode())
-    return whole if len(whole) <= limit else fit(json.loads(whole), limit)
+    whole = _without_media(text)
+    return whole if len(whole) <= limit else _cut(json.loads(whole), len(whole), limit)
+
+
+def _without_media(text: str) -> str:
+    return _MEDIA.sub(_named, text) if any(word in text for word in _OF_MEDIA) else text
 
 
 def _named(found: re.Match[str]) -> str:
@@ -146,7 +152,7 @@ def _plain(payload: Payload | None) -> str | None:
     value = payload.value
     if isinstance(value, dict) and len(value) == 1:  # {"query": …}
         (value,) = value.values()
-    return _MEDIA.sub(_named, value)[:MESSAGE] if isinstance(value, str) else lean(encode(value), MESSAGE)
+    return _without_media(value)[:MESSAGE] if isinstance(value, str) else lean(encoded(value), MESSAGE)
 
 
 def fit(value: object, limit: int) -> str:
@@ -154,17 +160,31 @@ def fit(value: object, limit: int) -> str:
 
     Long texts inside are shortened, step by step; as a last resort the head of a list is left out.
     """
-    if len(whole := encode(value).decode()) <= limit:
-        return whole
+    return whole if len(whole := encoded(value)) <= limit else _cut(value, len(whole), limit)
+
+
+def _cut(value: object, size: int, limit: int) -> str:
+    lengths = list(_lengths(value))
     for cut in _CUTS:
-        value = shortened(value, cut)
-        if len(short := encode(value).decode()) <= limit:
+        if sum(min(length, cut) for length in lengths) <= limit and len(short := encoded(shortened(value, cut))) <= limit:
             return short
+    value = shortened(value, _CUTS[-1])
     while isinstance(value, list) and value:
         value = value[len(value) // 2 + 1 :]
-        if len(tail := encode(value).decode()) <= limit:
+        if len(tail := encoded(value)) <= limit:
             return tail
-    return encode(f"<{len(whole)} characters>").decode()
+    return encoded(f"<{size} characters>")
+
+
+def _lengths(value: object) -> Iterator[int]:
+    """Of all the texts inside, so that nothing is shortened only to be found too long."""
+    match value:
+        case str():
+            yield len(value)
+        case dict():
+            yield from chain.from_iterable(map(_lengths, value.values()))
+        case list():
+            yield from chain.from_iterable(map(_lengths, value))
 
 
 def shortened(value: object, cut: int) -> object:
@@ -213,7 +233,7 @@ def _reasoned(made: Part, reason: str | None) -> Part:
 
 def _bounded(made: Part) -> str:
     """A message in its room. One of too many parts to be shortened has a single one, that says so."""
-    if (text := lean(encode(made), MESSAGE)).startswith("{"):
+    if (text := lean(encoded(made), MESSAGE)).startswith("{"):
         return text
     return fit(made | {"parts": [{"type": "text", "content": json.loads(text)}]}, MESSAGE)
 
@@ -243,7 +263,7 @@ def answers(payload: Payload | None, reasons: Sequence[str]) -> str | None:
 
 def _text(payload: Payload) -> str:
     value = payload.value
-    return value if isinstance(value, str) else encode(value).decode()
+    return value if isinstance(value, str) else encoded(value)
 
 
 def message(plain: Mapping[str, object]) -> Part:

@@ -113,6 +113,8 @@ def known(attributes: Mapping[str, Value | None]) -> Attributes:
 
 
 def _clean(value: Value) -> Value:
+    if type(value) is str and len(value) <= LONGEST and value.isascii():  # nearly all
+        return value
     if isinstance(value, str):
         return text(value) if len(value) <= LONGEST else short(value)
     return [short(item) for item in value] if isinstance(value, list) else value
@@ -151,13 +153,16 @@ def agent(run: Started) -> str | None:
 
 
 def _given(*names: str | None) -> str | None:
-    return next((name for name in names if name and name not in _DEFAULT_NAMES), None)
+    for name in names:
+        if name and name not in _DEFAULT_NAMES:
+            return name
+    return None
 
 
 def span_name(run: Started) -> str:
     """`{operation} {subject}`, or the run's own name where there is no operation."""
     words = (operation(run), subject(run))
-    return short(" ".join(word for word in words if word) or run.name)
+    return short(" ".join(filter(None, words)) or run.name)
 
 
 def span_kind(run: Started) -> SpanKind:
@@ -173,19 +178,21 @@ def provider(run: Started) -> str | None:
 
 def begun(run: Started) -> Attributes:
     """What a sampler may want to know, at the start of the span."""
+    return known(_required(run))
+
+
+def _required(run: Started) -> dict[str, Value | None]:
     host, port = server(run.base_url)
-    return known(
-        {
-            "server.address": host,
-            "server.port": port,
-            "gen_ai.tool.type": "function" if run.kind == "tool" else None,
-            "gen_ai.agent.name": agent(run),
-            "gen_ai.request.model": run.model if run.kind == "model" else None,
-            "gen_ai.tool.name": run.name if run.kind == "tool" else None,
-            "gen_ai.provider.name": provider(run),
-            "gen_ai.operation.name": operation(run),
-        }
-    )
+    return {
+        "server.address": host,
+        "server.port": port,
+        "gen_ai.tool.type": "function" if run.kind == "tool" else None,
+        "gen_ai.agent.name": agent(run),
+        "gen_ai.request.model": run.model if run.kind == "model" else None,
+        "gen_ai.tool.name": run.name if run.kind == "tool" else None,
+        "gen_ai.provider.name": provider(run),
+        "gen_ai.operation.name": operation(run),
+    }
 
 
 def server(base_url: str | None) -> tuple[str | None, int | None]:
@@ -205,23 +212,25 @@ def ended(record: Finished, told: frozenset[Era] = ERAS["both"]) -> Attributes:
     The least important first: where there is room for a few only, the SDK keeps those that were set last.
     """
     run = record.run
-    ours: dict[str, Value | None] = {
+    made: dict[str, Value | None] = {
         "langgraph.command.goto": list(record.goto),
         "langgraph.checkpoint_ns": run.checkpoint_ns,
         "langgraph.interrupted": True if record.outcome == "interrupted" else None,
         "langgraph_observe.outcome": record.outcome if record.outcome != "ok" else None,
         "langgraph_observe.end_reason": record.reason,
-    }
-    theirs: dict[str, Value | None] = {
+        **_of_stream(record),
+        **_OF_KIND.get(run.kind, _nothing)(record),
         "openinference.span.kind": OPENINFERENCE.get(run.kind),
         "user.id": run.user_id,
         "session.id": run.session_id,  # where backends look first: a session may be several conversations
         "gen_ai.conversation.id": run.thread_id or run.session_id,
+        **_required(run),
+        "error.type": error_type(record),
     }
-    required = begun(run) | known({"error.type": error_type(record)})
-    ours |= _of_stream(record)
-    made = known(ours | _OF_KIND.get(run.kind, _nothing)(record) | theirs) | required
-    return {name: value for name, value in made.items() if RENAMED.get(name) is None or RENAMED[name] in told}
+    for name, era in RENAMED.items():
+        if era not in told:
+            made.pop(name, None)
+    return known(made)
 
 
 def _of_stream(record: Finished) -> dict[str, Value | None]:

@@ -26,6 +26,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
 from langgraph_observe.sinks import gen_ai, langfuse_sdk, observation
+from langgraph_observe.sinks.around import SAMPLED
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ingestion import Ingestion
 from langgraph_observe.sinks.langfuse_sdk import NOTHING, Around, calls, others
@@ -45,6 +46,8 @@ log: Final = logging.getLogger("langgraph_observe")
 CLOUD: Final = "https://cloud.langfuse.com"
 INTERVAL: Final = 1.0
 """Seconds that a record may wait for company: a request a second."""
+SCOPE: Final = InstrumentationScope(gen_ai.SCOPE, gen_ai.VERSION)
+NO_STATUS: Final = trace.Status()
 REMEDY: Final = "Langfuse(should_export_span=langgraph_observe.sinks.langfuse.others)"
 
 
@@ -181,11 +184,13 @@ class Traces:
             (run.trace_id, run.span_id, run.parent_span_id),
             (run.at_ns, record.at_ns),
             observation.attributes(record) | self._of_all(run, around) | ({"langfuse.internal.is_app_root": True} if root else {}),
-            trace.Status(trace.StatusCode.ERROR, text(observation.status(record))) if failed else trace.Status(),
+            trace.Status(trace.StatusCode.ERROR, text(observation.status(record))) if failed else NO_STATUS,
         )
 
     def _of_all(self, run: Started, around: Around) -> Attributes:
         """What is on every observation. What the call itself says is nearer than what is said around it."""
+        if not around.said:
+            return self._everywhere
         own = {
             "session.id": run.session_id,
             "user.id": run.user_id,
@@ -208,7 +213,7 @@ class Traces:
         ids: tuple[str, str, str | None],
         times: tuple[int, int],
         attributes: Attributes,
-        status: trace.Status | None = None,
+        status: trace.Status = NO_STATUS,
     ) -> ReadableSpan:
         trace_id, span_id, parent_id = ids
         return ReadableSpan(
@@ -217,10 +222,10 @@ class Traces:
             parent=_context(trace_id, parent_id) if parent_id else None,
             resource=self._resource,
             attributes=attributes,
-            status=status or trace.Status(),
+            status=status,
             start_time=times[0],
             end_time=times[1],
-            instrumentation_scope=InstrumentationScope(gen_ai.SCOPE, gen_ai.VERSION),
+            instrumentation_scope=SCOPE,
         )
 
 
@@ -238,4 +243,4 @@ def _addressed(base_url: str) -> str:
 
 
 def _context(trace_id: str, span_id: str) -> trace.SpanContext:
-    return trace.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=trace.TraceFlags(1))
+    return trace.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=SAMPLED)

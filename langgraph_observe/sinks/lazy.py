@@ -56,13 +56,17 @@ class Lazy(trace.Span):
 
     _made: trace.Span | None = None
 
-    def __init__(self, run: Started, root: trace.SpanContext, make: Callable[[Started], trace.Span]) -> None:
+    def __init__(self, run: Started, root: trace.SpanContext, make: Callable[..., trace.Span]) -> None:
+        """`make(run, bare=…)` starts the SDK's."""
         self._run, self._root, self._make = run, root, make
         self._context: trace.SpanContext | None = None
 
-    def made(self) -> trace.Span:
-        """The SDK's span; of two that two threads make at once, the first. In the middle of another's start, none yet."""
-        if self._made is None and (made := self._make(self._run)) is not trace.INVALID_SPAN:
+    def made(self, *, bare: bool = False) -> trace.Span:
+        """The SDK's span; of two that two threads make at once, the first. In the middle of another's start, none yet.
+
+        `bare` is one that the sink tells all of at once.
+        """
+        if self._made is None and (made := self._make(self._run, bare=bare)) is not trace.INVALID_SPAN:
             vars(self).setdefault("_made", made)  # one step
         return self._made or trace.INVALID_SPAN
 

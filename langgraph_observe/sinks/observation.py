@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph_observe.payloads import encode, plain, text
+from langgraph_observe.payloads import plain, text
 from langgraph_observe.sinks import gen_ai
 from langgraph_observe.sinks.content import definitions, fit
+from langgraph_observe.sinks.encoding import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,35 +141,34 @@ def status(record: Finished) -> str | None:
 
 def _metadata(record: Finished) -> Attributes:
     """The user's own and LangGraph's, one attribute a key: only those can be filtered by."""
-    run, usage = record.run, record.usage
-    resumed = [link.trace_id for link in run.links if link.kind == "resumed_from"]
+    run, usage, taken, given = record.run, record.usage, record.input or record.run.input, record.output
     known = {
         "langgraph_node": run.node,
         "langgraph_step": run.step,
         "ls_provider": run.provider,
         "attempt": run.attempt if run.attempt > 1 else None,
-        "goto": list(record.goto) or None,
-        "resumed_from": resumed or None,
+        "goto": record.goto or None,
+        "resumed_from": [link.trace_id for link in run.links if link.kind == "resumed_from"] or None,
         "finish_reason": ", ".join(record.finish_reasons) or None,
         "cached": record.cached or None,
         "usage_estimated": (usage.method or True) if usage and usage.estimated else None,
         "cost_source": usage.cost_source if usage else None,
-        "input_omitted": dict(taken.omitted) if (taken := record.input or run.input) and taken.omitted else None,
-        "output_omitted": dict(record.output.omitted) if record.output and record.output.omitted else None,
+        "input_omitted": taken and (taken.omitted or None),
+        "output_omitted": given and (given.omitted or None),
     }
-    shown = plain(dict(run.metadata) | {key: value for key, value in known.items() if value is not None})
-    return _raw(shown if isinstance(shown, dict) else {"metadata": shown})
+    own = plain(dict(run.metadata)) if run.metadata else {}
+    return _raw(own if isinstance(own, dict) else {"metadata": own}) | _raw(known)
 
 
 def _raw(metadata: Mapping[str, object]) -> Attributes:
     prefix = "langfuse.observation.metadata."
-    return {
-        prefix + gen_ai.short(key): value
-        if isinstance(value, (bool, int, float))
-        else gen_ai.short(value if isinstance(value, str) else _json(value))
-        for key, value in metadata.items()
-        if value is not None
-    }
+    return {prefix + gen_ai.short(key): _value(value) for key, value in metadata.items() if value is not None}
+
+
+def _value(value: object) -> Value:
+    if isinstance(value, (bool, int, float)):
+        return value
+    return gen_ai.short(value if isinstance(value, str) else encoded(value))
 
 
 def _generation(record: Finished) -> Attributes:
@@ -179,11 +179,11 @@ def _generation(record: Finished) -> Attributes:
         parameters |= {"service_tier": usage.service_tier}
     optional: dict[str, Value | None] = {
         "langfuse.observation.model.name": record.model or run.model,
-        "langfuse.observation.model.parameters": _json(parameters) if parameters else None,
-        "langfuse.observation.usage_details": _json(found) if usage and (found := buckets(record, usage)) else None,
-        "langfuse.observation.cost_details": _json(spent) if (spent := _cost(record, usage)) else None,
+        "langfuse.observation.model.parameters": encoded(parameters) if parameters else None,
+        "langfuse.observation.usage_details": encoded(found) if usage and (found := buckets(record, usage)) else None,
+        "langfuse.observation.cost_details": encoded(spent) if (spent := _cost(record, usage)) else None,
         # JSON, so quoted: the server parses it
-        "langfuse.observation.completion_start_time": _json(_when(first).isoformat()) if first else None,
+        "langfuse.observation.completion_start_time": encoded(_when(first).isoformat()) if first else None,
         "langfuse.observation.prompt.name": run.prompt.name if run.prompt else None,
         "langfuse.observation.prompt.version": run.prompt.version if run.prompt else None,
     }
@@ -272,7 +272,7 @@ def _call(call: object) -> object:
     if not isinstance(call, dict):  # a redactor may have put a text in its place
         return call
     arguments = call.get("args")
-    text = arguments if isinstance(arguments, str) else _json(arguments)
+    text = arguments if isinstance(arguments, str) else encoded(arguments)
     return {"id": call.get("id"), "type": "function", "function": {"name": call.get("name"), "arguments": text}}
 
 
@@ -282,7 +282,3 @@ def _tool(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _when(at_ns: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_ns // 1000)
-
-
-def _json(value: object) -> str:
-    return encode(value).decode()

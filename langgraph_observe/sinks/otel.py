@@ -209,39 +209,37 @@ class Spans:
     def _note(self, record: Noted, span: trace.Span) -> None:
         event = f"langgraph.{record.kind}"
         payload = record.payload if self._shown(record.run) else None
-        shown = said.lean(payload.json, said.MESSAGE) if payload else None
+        shown = said.lean(payload.json.decode(), said.MESSAGE) if payload else None
         span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
 
     def _end(self, record: Finished, was: _Open) -> None:
-        if isinstance(was.span, Lazy):
-            was.span.made()
+        span = was.span.made(bare=self._completed is None) if isinstance(was.span, Lazy) else was.span
         try:
             for link in record.run.links[was.links :]:
-                was.span.add_link(*_linked(link))
-            self._fill(record, was.span)
+                span.add_link(*_linked(link))
+            self._fill(record, span)
         finally:
-            was.span.end(record.at_ns)
+            span.end(record.at_ns)
         self._weight += LIGHT
         if self._weight > HEAVY:
             self._weight = 0
             self._export()
 
     def _fill(self, record: Finished, span: trace.Span) -> None:
+        content: dict[str, str] = {}
         try:
-            self._say(record, span)
+            if self._shown(record.run):
+                limits = getattr(span, "_limits", None)  # the SDK's, which would cut JSON anywhere; it tells them nowhere else
+                content = said.attributes(record, getattr(limits, "max_span_attribute_length", None))
+                self._weight += sum(map(len, content.values()))
+            if self._completed is not None:
+                span.set_attributes(content)
+                content = {}
+                self._completed(record, span)
         finally:
             # Last, and those of the start again: there may be too many, of the user's or ours, and the SDK keeps the newest.
-            span.set_attributes(gen_ai.ended(record, self._eras))
+            span.set_attributes({**content, **gen_ai.ended(record, self._eras)})
             self._fail(record, span)
-
-    def _say(self, record: Finished, span: trace.Span) -> None:
-        if self._shown(record.run):
-            limits = getattr(span, "_limits", None)  # the SDK's, which would cut JSON anywhere; it tells them nowhere else
-            shown = said.attributes(record, getattr(limits, "max_span_attribute_length", None))
-            self._weight += sum(map(len, shown.values()))
-            span.set_attributes(shown)
-        if self._completed is not None:
-            self._completed(record, span)
 
     def _fail(self, record: Finished, span: trace.Span) -> None:
         """Status and exception, with no word of the message while content is off: a message may hold a prompt."""
@@ -318,8 +316,11 @@ def _beyond(run: Started) -> otel.Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(parent))
 
 
-def _made(tracer: trace.Tracer, above: trace.Span, context: otel.Context, run: Started) -> trace.Span:
-    """The SDK's span, with the record's ids. In the middle of such a start on this thread (see `_begin`), none."""
+def _made(tracer: trace.Tracer, above: trace.Span, context: otel.Context, run: Started, *, bare: bool = False) -> trace.Span:
+    """The SDK's span, with the record's ids. In the middle of such a start on this thread (see `_begin`), none.
+
+    `bare` is one that is about to end: what is told at the start is told again then.
+    """
     if minted.ids is not None:
         return trace.INVALID_SPAN
     minted.ids = (int(run.trace_id, 16), int(run.span_id, 16))
@@ -328,7 +329,7 @@ def _made(tracer: trace.Tracer, above: trace.Span, context: otel.Context, run: S
             gen_ai.span_name(run),
             trace.set_span_in_context(above, context),
             gen_ai.span_kind(run),
-            gen_ai.begun(run),
+            None if bare else gen_ai.begun(run),
             [trace.Link(*_linked(link)) for link in run.links],
             run.at_ns,
         )

@@ -456,6 +456,15 @@ def test_a_text_without_the_characters_that_a_pattern_needs_is_not_matched_by_it
     assert found is None or set(needed(pattern)) & set(found[0])
 
 
+@pytest.mark.parametrize("pattern", [one for one in DEFAULT_PATTERNS if "\\++" not in one])
+@given(data=st.data())
+@settings(max_examples=25)
+def test_what_a_pattern_matches_is_never_ruled_out_before(pattern, data):
+    (secrets,) = redact()._redactors
+    text = data.draw(st.from_regex(pattern))
+    assert re.search(pattern, text) is None or pattern in [one.pattern for one in secrets._possible(text)]
+
+
 def test_what_a_name_assigns_needs_a_sign_between():
     (assigned,) = (one for one in DEFAULT_PATTERNS if needed(one) and one not in BARE)
     for text in ("password: hunter2hunter2", "password=x", '"token": "x"', "api_key = 'x'", "secret:\tabcdefgh1"):

@@ -212,7 +212,7 @@ def test_spans_that_are_recorded_but_not_sampled_are_made_at_once():
 def test_of_two_spans_that_two_threads_make_the_first_is_everybody_s():
     lazy, made = None, []
 
-    def make(run):
+    def make(run, *, bare):
         span = NonRecordingSpan(SpanContext(1, len(made) + 1, is_remote=False))
         made.append(span)
         if len(made) == 1:

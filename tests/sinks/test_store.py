@@ -13,6 +13,7 @@ from langgraph_observe.explore.storefile import StoreFile
 from langgraph_observe.payloads import Lazy, Message, Payload
 from langgraph_observe.records import Failure, Finished, Link, Noted, Prompt, Scored, Started, Stream, Usage
 from langgraph_observe.sinks.store import Store, default_path
+from langgraph_observe.sinks.store.batch import Batch
 from langgraph_observe.sinks.store.writer import DAY_NS, Writer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -261,6 +262,20 @@ def test_a_long_history_is_stored_once_and_grows_by_the_new_messages(path):
         write(path, finished(started(kind="model", input=Payload({"messages": history}))))
     assert path.stat().st_size - before < 20 * 2_000
     assert len(stored(path)[-1].run.input.messages) == 10_020
+
+
+@pytest.mark.parametrize("known", [0, 1, 400, 996, 999, 1_000])
+def test_a_few_questions_tell_how_much_of_a_long_history_is_stored(path, known):
+    history = messages(1_000)
+    write(path, finished(started(input=Payload(history[:known]))))
+    db = sqlite3.connect(path)
+    asked = []
+    db.set_trace_callback(asked.append)
+    Batch([finished(started(input=Payload(history))), finished(started(input=Payload(history)))]).write(db)
+    db.commit()
+    assert sum("FROM histories WHERE hash" in statement for statement in asked) <= 14
+    assert rows(path, "SELECT count(*) FROM messages") == rows(path, "SELECT count(*) FROM histories") == [(1_000,)]
+    assert [run.run.input.value == [m.plain for m in history] for run in stored(path)][-2:] == [True, True]
 
 
 def test_the_same_messages_in_another_order_are_another_history(path):

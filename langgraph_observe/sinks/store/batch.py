@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
+from langgraph_observe.sinks.encoding import encoded
 from langgraph_observe.sinks.store import rows
-from langgraph_observe.sinks.store.histories import folded, release
+from langgraph_observe.sinks.store.histories import Histories, folded
 from langgraph_observe.sinks.store.schema import RUNS
 
 if TYPE_CHECKING:
@@ -65,19 +65,23 @@ class Batch:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Write it all, in the caller's transaction. A record that cannot be read is left out, in `unreadable` and `failure`."""
-        self._write_runs(db)
-        db.executemany(EVENT, [_event(db, noted) for noted in self._noted])
+        histories = Histories(db)
+        self._write_runs(db, histories)
+        db.executemany(EVENT, [_event(histories, noted) for noted in self._noted])
+        histories.write()
         db.executemany(SCORE, [_score(scored) for scored in self._scored])
         db.executemany(TRACE, self._traces())
 
-    def _write_runs(self, db: sqlite3.Connection) -> None:
+    def _write_runs(self, db: sqlite3.Connection, histories: Histories) -> None:
         (last,) = db.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
         keys = count(last + 1)  # nobody else writes now; asking SQLite for each would forbid executemany
-        found = [row for identity, record in self._runs.items() if (row := self._row(db, identity, record, keys))]
+        found = [row for identity, record in self._runs.items() if (row := self._row(db, histories, identity, record, keys))]
         db.executemany(RUN, [run for run, _ in found])
         db.executemany(PAYLOADS, [payloads for _, payloads in found])
 
-    def _row(self, db: sqlite3.Connection, identity: Identity, record: Started | Finished, keys: Iterator[int]) -> Row | None:
+    def _row(
+        self, db: sqlite3.Connection, histories: Histories, identity: Identity, record: Started | Finished, keys: Iterator[int]
+    ) -> Row | None:
         stored = self._stored(db, identity, record)
         if stored is not None and isinstance(record, Started):
             return None
@@ -86,9 +90,9 @@ class Batch:
         except Exception as error:  # of a lazy usage, a price, an odd mapping: one record's, not the batch's
             self.unreadable, self.failure = self.unreadable + 1, error
             return None
-        contents = _contents(db, rows.payloads(record).values())
+        contents = _contents(histories, rows.payloads(record).values())
         if stored is not None:
-            _release_before(db, stored)
+            histories.release(stored)
         key = next(keys) if stored is None else stored
         return (key, *columns), (key, rest, *contents)
 
@@ -111,28 +115,20 @@ def _identity(run: Started) -> Identity:
     return run.trace_id, run.span_id
 
 
-def _contents(db: sqlite3.Connection, payloads: Iterable[Payload | None]) -> tuple[str | None, ...]:
+def _contents(histories: Histories, payloads: Iterable[Payload | None]) -> tuple[str | None, ...]:
     """Each payload's JSON, and the histories that they refer to."""
     kept: list[int] = []
-    contents = [folded(db, payload, kept) for payload in payloads]
-    return (*contents, json.dumps(kept) if kept else None)
+    contents = [folded(histories, payload, kept) for payload in payloads]
+    return (*contents, encoded(kept) if kept else None)
 
 
-def _release_before(db: sqlite3.Connection, key: int) -> None:
-    """A row is about to be replaced. Called after the new one has kept its histories, so that none is made anew."""
-    for (history,) in db.execute(
-        "SELECT json_each.value FROM payloads, json_each(histories) WHERE payloads.key = ?", (key,)
-    ).fetchall():
-        release(db, history)
-
-
-def _event(db: sqlite3.Connection, noted: Noted) -> Sequence[object]:
+def _event(histories: Histories, noted: Noted) -> Sequence[object]:
     name = noted.name and text(noted.name)
-    omitted = rows.json(noted.payload.omitted) if noted.payload and noted.payload.omitted else None
-    payload, histories = _contents(db, [noted.payload])
-    return noted.run.trace_id, noted.run.span_id, noted.at_ns, text(noted.kind), name, payload, omitted, histories
+    omitted = encoded(noted.payload.omitted) if noted.payload and noted.payload.omitted else None
+    payload, kept = _contents(histories, [noted.payload])
+    return noted.run.trace_id, noted.run.span_id, noted.at_ns, text(noted.kind), name, payload, omitted, kept
 
 
 def _score(scored: Scored) -> Sequence[object]:
     identity = (scored.id, scored.trace_id, scored.span_id, scored.run_id, scored.at_ns)
-    return rows.fitting((*identity, scored.name, rows.json(scored.value), scored.comment, scored.source))
+    return rows.fitting((*identity, scored.name, encoded(scored.value), scored.comment, scored.source))
