@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from langgraph_observe.sinks.shown import Mode
 
 log: Final = logging.getLogger("langgraph_observe")
+_ANY: Final = otel.Context()
+"""That of a span which is made late: there is nobody who looks at more of it than the span above (see `lazy`)."""
 DESCRIPTION: Final = 200
 """Characters of a status description."""
 HEAVY: Final = 4 * 1024 * 1024
@@ -44,6 +46,8 @@ class _Open(NamedTuple):
     tracer: trace.Tracer | None
     span: trace.Span
     owned: bool
+    others: dict[str, trace.Span] | None = None
+    """The spans that are open on the tracer's provider."""
     links: int = 0
     """Known at the start; a run learns what it resumes a little later."""
     lazy: trace.SpanContext | None = None
@@ -147,14 +151,14 @@ class Spans:
         self._open[run.span_id] = self._start(run, parent, tracer) if tracer else _Open(None, trace.INVALID_SPAN, owned=False)
 
     def _start(self, run: Started, parent: _Open | None, tracer: trace.Tracer) -> _Open:
-        context = otel.get_current() if parent else _beyond(run)
+        context = _beyond(run) if parent is None else _ANY if parent.lazy else otel.get_current()
         above = parent.span if parent else trace.get_current_span(context)
         lazy = parent.lazy if parent else None
+        others = spans_of(tracer) if parent is None or parent.others is None else parent.others
         if run.kind == "node" and not self._node_spans:
-            return _Open(tracer, above, owned=False, lazy=lazy)
-        others = spans_of(tracer)
+            return _Open(tracer, above, owned=False, others=others, lazy=lazy)
         if (span := others.get(run.id)) is not None:  # another Observer's: a run is one span of a provider
-            return _Open(tracer, span, owned=False, lazy=lazy)
+            return _Open(tracer, span, owned=False, others=others, lazy=lazy)
         make = partial(_made, tracer, above, context)
         if lazy is not None:
             span = Lazy(run, lazy, make)
@@ -162,12 +166,12 @@ class Spans:
             span = make(run)
             lazy = span.get_span_context() if parent is None and puts_off(tracer, span) else None
         others[run.id] = span
-        return _Open(tracer, span, owned=True, links=len(run.links), lazy=lazy)
+        return _Open(tracer, span, owned=True, others=others, links=len(run.links), lazy=lazy)
 
     def _take(self, run: Started) -> _Open | None:
         was = self._open.pop(run.span_id, None)
-        if was is not None and was.owned and was.tracer is not None:
-            spans_of(was.tracer).pop(run.id, None)
+        if was is not None and was.owned and was.others is not None:
+            was.others.pop(run.id, None)
         return was
 
     def _provider(self) -> trace.TracerProvider:
