@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, TypeVar,
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Failure, Finished, Scored
+from langgraph_observe.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,6 +103,7 @@ class Observer:
         """Whether user code should find the run it is in as OpenTelemetry's current span."""
         self._spans: list[Callable[[Started], Span | None]] = [sink.span for sink in in_context if hasattr(sink, "span")]
         self._ids_only = len(self._spans) < len(in_context)
+        self._calls = tuple(map(self._called, sinks))
         for sink in sinks:
             self._ask(sink, "watch", self.health)
         _living.add(self)
@@ -161,7 +163,7 @@ class Observer:
                     return None
                 out = _bare(record)
             record = out
-        for sink in self._sinks:
+        for sink in self._calls:
             try:
                 sink(record)
             except KeyboardInterrupt:
@@ -234,6 +236,28 @@ class Observer:
         """End the open runs, as abandoned."""
         if self._tracker is not None:
             self._tracker.close()
+
+    def _called(self, sink: Sink) -> Sink:
+        """What is called for a sink: itself, unless another Observer has it, too."""
+        for other in list(_living):
+            if (call := other._share(sink)) is not None:  # noqa: SLF001 - this class's own
+                return self._named(Shared(sink, call.taken), sink)
+        return sink
+
+    def _share(self, sink: Sink) -> Shared | None:
+        """What is called from now on for this sink, if it is one of ours."""
+        position = next((position for position, mine in enumerate(self._sinks) if mine is sink), None)
+        if position is None:
+            return None
+        call = self._calls[position]
+        if not isinstance(call, Shared):
+            call = self._named(Shared(sink, set()), sink)
+            self._calls = (*self._calls[:position], call, *self._calls[position + 1 :])
+        return call
+
+    def _named(self, call: Shared, sink: Sink) -> Shared:
+        self._names[id(call)] = self._names[id(sink)]
+        return call
 
     def _ask(self, sink: Sink, method: str, *arguments: object) -> object:
         try:

@@ -20,10 +20,11 @@ LONGEST = 450
 ROOMS = {
     "payloads": set(),
     "records": {"payloads"},
+    "shared": {"records"},
     "process": {"records", "payloads"},
     "sinks": {"records", "payloads"},
     "capture": {"records", "payloads", "observer"},
-    "observer": {"records", "payloads", "capture", "process", "sinks"},
+    "observer": {"records", "payloads", "shared", "capture", "process", "sinks"},
     "deploy": {"sinks.prometheus.catalog"},
     "explore": {"records", "payloads", "sinks.store.schema", "sinks.store.batch", "sinks.gen_ai", "sinks.content"},
 }

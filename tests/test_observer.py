@@ -6,8 +6,10 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langgraph_observe import CallbackHandler, Finished, Observer, Scored, Started
@@ -236,6 +238,25 @@ def test_health_names_each_sink():
 def test_two_sinks_of_one_kind_do_not_hide_each_other():
     health = Observer(Deferred(lambda _: None), Deferred(lambda _: None)).health()
     assert {"deferred.Deferred", "deferred.Deferred#2"} < set(health)
+
+
+def test_a_sink_of_several_observers_is_told_of_a_run_once_and_of_every_run():
+    told, own = [], []
+    sink = told.append
+    first, second, third = observers = [Observer(sink, own.append), Observer(sink), Observer(sink)]
+    key = uuid.uuid4()
+    for observer in observers:
+        observer.handler.on_chain_start({"name": "of all"}, {}, run_id=key)
+        observer.handler.on_custom_event("hello", {}, run_id=key)
+    for observer in (third, first, second):
+        observer.handler.on_chain_end({}, run_id=key)
+    RunnableLambda(str, name="of one").invoke("", {"callbacks": [third.handler]})
+    assert [type(record).__name__ for record in told] == ["Started", "Noted", "Finished", "Started", "Finished"]
+    assert [record.run.name for record in told if isinstance(record, Finished)] == ["of all", "of one"]
+    assert len(own) == 3
+    assert [len(observer._calls[0].taken) for observer in observers] == [0, 0, 0]
+    second.score("good", 1, trace_id="a" * 32)
+    assert isinstance(told[-1], Scored)
 
 
 def test_redaction_comes_before_every_sink():

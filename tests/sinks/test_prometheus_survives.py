@@ -349,6 +349,15 @@ def test_two_observers_on_one_registry_add_up_and_a_run_that_both_see_is_one(reg
     second.close()
 
 
+def test_two_observers_of_one_sink_count_a_run_once(registry, metrics):
+    graph = linear(lambda state: {"n": 1}, compile_with={"name": "g"})
+    first, second = Observer(metrics), Observer(metrics)
+    for watched in (first.watch(graph), second.watch(graph), first.watch(second.watch(graph))):
+        watched.invoke({"n": 1})
+    assert value(registry, "run_duration_seconds_count", graph="g", status="ok") == 3
+    assert value(registry, "runs_active", graph="g") == 0
+
+
 def test_what_is_remembered_of_who_told_what_is_bounded(registry, metrics, monkeypatch):
     monkeypatch.setattr("langgraph_observe.sinks.prometheus.families.TOLD", 3)
     other = Metrics(registry=registry)
