@@ -74,7 +74,8 @@ class Chat:
         return "\n\n".join(f"{_title(one)}\n{html.visible(one.text)}" for one in self._said) or "no messages"
 
     def __repr__(self) -> str:
-        return str(self)
+        """Of much the beginnings: it is kept in the notebook. `print` shows all."""
+        return html.visible(_plain(*_ends(self._said))) or "no messages"
 
     def _repr_html_(self) -> str:
         first, left, last = _ends(self._said)
