@@ -36,6 +36,8 @@ VIEWS = (
     "bad",
     "bad.graph()",
     "bad.messages()",
+    "bads",
+    "bads.models()",
     "big",
 )
 SETUP = f"""
@@ -43,9 +45,13 @@ import sys
 sys.path.insert(0, {str(HERE)!r})
 from recorded import OTHER, agent, hostile, large, trace, traces
 ts, t, other, bad, big = traces(agent(), agent(OTHER)), trace(agent()), trace(agent(OTHER, "Soon.", None)), trace(hostile()), trace(large())
+bads = traces(hostile())
 """
 SEEN = """() => [...document.querySelectorAll('.jp-OutputArea-output.jp-RenderedHTMLCommon, .jp-OutputArea-output .jp-RenderedHTMLCommon')]
     .map(output => [...output.querySelector('div').children].map(part => part.offsetHeight > 0 ? part.tagName : ''))"""
+AS_TEXT = """() => ['<script>alert(1)</script></pre>', 'javascript:alert(1)', '\\\\x1b[31mred', '\\\\u202eevil\\\\u200b', '\\\\x00']
+    .filter(text => !document.body.innerText.includes(text))"""
+"""What of a hostile text is not to be read."""
 HARM = "() => document.querySelectorAll('img[src=x], .jp-OutputArea script').length"
 
 
@@ -130,11 +136,11 @@ def test_each_view_is_seen_once_and_harms_nobody(lab, browser, theme, trust):
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(f"{address}/doc/tree/{trust}.ipynb?reset", timeout=90_000)
     page.wait_for_function(f"({SEEN})().length >= {len(VIEWS)}", timeout=90_000)
-    seen, harm = page.evaluate(SEEN), page.evaluate(HARM)
+    seen, harm, unread = page.evaluate(SEEN), page.evaluate(HARM), page.evaluate(AS_TEXT)
     shoot(page, f"lab_{trust}_{theme}")
     page.close()
     assert seen == [["", "DIV"]] * len(VIEWS)
-    assert (harm, dialogs) == (0, [])
+    assert (harm, dialogs, unread) == (0, [], [])
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
