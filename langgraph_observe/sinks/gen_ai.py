@@ -114,7 +114,7 @@ def known(attributes: Mapping[str, Value | None]) -> Attributes:
 
 def _clean(value: Value) -> Value:
     if isinstance(value, str):
-        return short(value)
+        return text(value) if len(value) <= LONGEST else short(value)
     return [short(item) for item in value] if isinstance(value, list) else value
 
 
