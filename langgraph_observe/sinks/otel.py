@@ -34,6 +34,8 @@ DESCRIPTION: Final = 200
 HEAVY: Final = 4 * 1024 * 1024
 """Characters of content after which a provider is asked to export: its processor would put 512 spans, however large, into one
 request, and collectors take 20 MiB."""
+LIGHT: Final = HEAVY // 1024
+"""What any span counts for: the queue of the SDK's processor holds 2,048, drops what is more, and ours is ten times as long."""
 
 
 class _Open(NamedTuple):
@@ -219,6 +221,7 @@ class Spans:
             self._fill(record, was.span)
         finally:
             was.span.end(record.at_ns)
+        self._weight += LIGHT
         if self._weight > HEAVY:
             self._weight = 0
             self._export()

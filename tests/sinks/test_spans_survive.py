@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from otel_records import finished, started
 from otlp_server import Server, attributes
 
 from langgraph_observe import Observer
@@ -149,6 +150,20 @@ def test_what_our_queue_has_no_room_for_is_counted_and_shown(collector, sender, 
         (counts,) = [counts for name, counts in observer.health().items() if name != "capture"]
     assert 0 < counts["dropped"] == told - len(collector.taken)
     assert "records are dropped and counted" in caplog.text
+
+
+@senders
+def test_a_burst_that_the_sdks_queue_has_no_room_for_arrives_whole(collector, sender):
+    collector.seconds = 0.05
+    sink = sender(collector.url)
+    for _ in range(5_000):
+        run = started()
+        sink(run)
+        sink(finished(run))
+    assert sink.flush(20)
+    collector.once(5_000)
+    sink.close()
+    assert not any(sink.health().values())
 
 
 def test_what_the_sdks_queue_has_no_room_for_is_counted_and_said_once(collector, monkeypatch, caplog):
