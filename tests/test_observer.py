@@ -259,6 +259,20 @@ def test_a_sink_of_several_observers_is_told_of_a_run_once_and_of_every_run():
     assert isinstance(told[-1], Scored)
 
 
+def test_a_run_id_that_is_used_again_while_another_observer_has_it_open_is_another_run():
+    told = []
+    sink = told.append
+    first, second = Observer(sink), Observer(sink)
+    key = uuid.uuid4()
+    for observer in (first, second):
+        observer.handler.on_chain_start({"name": "one"}, {}, run_id=key)
+    second.handler.on_chain_end({}, run_id=key)
+    second.handler.on_chain_start({"name": "another"}, {}, run_id=key)
+    second.handler.on_chain_end({}, run_id=key)
+    first.handler.on_chain_end({}, run_id=key)
+    assert [record.run.name for record in told if isinstance(record, Finished)] == ["another", "one"]
+
+
 def test_redaction_comes_before_every_sink():
     seen = []
     MODEL.invoke(f"my key is {SECRET}", {"callbacks": [CallbackHandler(seen.append)], "metadata": {"api_key": SECRET}})
