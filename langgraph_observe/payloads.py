@@ -247,7 +247,7 @@ class Payload:
 
     def redact(self, *redactors: Redactor) -> None:
         """Add redactors. For processors, before any sink has read the payload."""
-        self._redactors = (*self._redactors, *redactors)
+        self._redactors = (*self._redactors, *redactors) if self._redactors else redactors
         self._value, self._json = _UNMADE, None
 
     @property

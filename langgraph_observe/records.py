@@ -223,7 +223,8 @@ class Finished:
     """To the first piece of a stream: a model's first content, the first chunk that a graph's caller took, the first event."""
     stream: Stream | None = None
     """Of what was streamed; None of what was called for its result."""
-    measured: Lazy[Usage | None] = field(default_factory=lambda: Lazy(None))
+    measured: Lazy[Usage | None] | None = None
+    """Of a model: `usage`, before it is read. A processor may add a step to it."""
     model: str | None = None
     """The model that answered."""
     response_id: str | None = None
@@ -241,7 +242,7 @@ class Finished:
     @property
     def usage(self) -> Usage | None:
         """Tokens and cost. The first reader pays for an estimate and for the price."""
-        return self.measured.value
+        return None if self.measured is None else self.measured.value
 
     @property
     def at_ns(self) -> int:

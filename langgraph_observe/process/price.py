@@ -64,7 +64,7 @@ def price(*, overrides: str | os.PathLike[str] | None = None) -> Processor:
     prices = _Prices(_overrides(overrides or os.environ.get(VARIABLE)))
 
     def process(record: Record) -> Record:
-        if isinstance(record, Finished) and record.run.kind == "model":
+        if isinstance(record, Finished) and record.run.kind == "model" and record.measured is not None:
             # not the record: it would hold itself, through its own `measured`
             record.measured.then(functools.partial(prices.add, record.run, record.model, record.at_ns, cached=record.cached))
         return record
