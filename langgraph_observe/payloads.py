@@ -245,7 +245,7 @@ class Payload:
         self._json: bytes | None = None
         self._omitted: Mapping[str, int | None] = omitted or {}
 
-    def redact(self, *redactors: Redactor) -> None:
+    def redact(self, redactors: tuple[Redactor, ...]) -> None:
         """Add redactors. For processors, before any sink has read the payload."""
         self._redactors = (*self._redactors, *redactors) if self._redactors else redactors
         self._value, self._json = _UNMADE, None

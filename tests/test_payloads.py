@@ -161,7 +161,7 @@ def test_messages_that_a_redactor_lets_pass_in_a_list_of_its_own_are_redacted():
     shorten = lambda _, value: [value[-1]] if isinstance(value, list) and len(value) > 1 else value  # noqa: E731
     hide = lambda _, value: "***" if value == "secret" else value  # noqa: E731
     payload = Payload([message, message])
-    payload.redact(hide, shorten)
+    payload.redact((hide, shorten))
     assert payload.value == [{"role": "user", "content": "***"}]
     assert b"secret" not in message.json
 
@@ -171,7 +171,7 @@ def test_a_redactor_that_raises_costs_the_content():
         raise ValueError(value)
 
     payload = Payload({"messages": [Message({"role": "user", "content": "secret"})]})
-    payload.redact(broken)
+    payload.redact((broken,))
     assert payload.value == REDACTION_FAILED
     assert json.loads(payload.json) == REDACTION_FAILED
     assert payload.messages == []
@@ -184,7 +184,7 @@ def test_a_redactor_that_fails_on_a_message_costs_that_message():
         return value
 
     payload = Payload([Message({"role": "user", "content": "secret"}), "kept"])
-    payload.redact(broken)
+    payload.redact((broken,))
     assert payload.value == [{"role": "user", "content": REDACTION_FAILED}, "kept"]
 
 
@@ -198,7 +198,7 @@ def test_a_message_is_made_once_for_all_payloads_that_hold_it():
     message = Message({"role": "user", "content": "hello"})
     for _ in range(3):
         payload = Payload({"messages": [message]})
-        payload.redact(redactor)
+        payload.redact((redactor,))
         assert payload.value == {"messages": [{"role": "user", "content": "hello"}]}
         assert json.loads(payload.json) == payload.value
     assert calls.count("hello") == 1
@@ -229,7 +229,7 @@ def test_a_payload_is_made_when_read_and_made_anew_only_for_a_new_redactor():
         return value
 
     payload = Payload({"a": "b"}, omitted={"messages": 3})
-    payload.redact(redactor)
+    payload.redact((redactor,))
     assert calls == []
     assert payload.value is payload.value
     made = len(calls)
@@ -237,7 +237,7 @@ def test_a_payload_is_made_when_read_and_made_anew_only_for_a_new_redactor():
     assert len(calls) == 2 * made
     assert payload.omitted == {"messages": 3}
     assert repr(payload) == 'Payload({"a":"b"})'
-    payload.redact(lambda _, value: "***" if value == "b" else value)
+    payload.redact((lambda _, value: "***" if value == "b" else value,))
     assert payload.value == {"a": "***"}
 
 

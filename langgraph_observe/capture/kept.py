@@ -62,9 +62,9 @@ def _new(run: Run, value: Any, step: int | None) -> Payload:
 def conversation(run: Run, messages: Sequence[Any]) -> Payload:
     """What a model is asked."""
     memory = run.memory or payload.Memory()
-    return Payload(
-        {"messages": memory.messages(messages) or list(map(payload.Snapshot(memory).of, messages))}, encode=payload.encode
-    )
+    told = memory.messages(messages)
+    kept: object = list(map(payload.Snapshot(memory).of, messages)) if told is None else told
+    return Payload({"messages": kept}, encode=payload.encode)
 
 
 def generations(run: Run, result: LLMResult) -> Payload:

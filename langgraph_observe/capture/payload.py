@@ -39,6 +39,8 @@ TOTAL_CHARS: Final = 1_048_576
 ITEMS: Final = 5_000
 """Values kept of one payload."""
 DEPTH: Final = 24
+MANY: Final = 64
+"""Messages in a list for which a reference and a copy of the fields of each is the cheaper."""
 
 _SCALARS: Final = frozenset({int, float, bool, type(None), complex, dt.datetime, dt.date, dt.time})
 _SHOWN: Final = (dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath, enum.Enum)
@@ -68,10 +70,12 @@ class Memory:
     def __init__(self) -> None:
         self._messages: dict[int, tuple[BaseMessage, tuple[object, ...], Message]] = {}
 
-    def messages(self, raws: Sequence[Any]) -> Lazy[Any] | None:
-        """All of them as they are now, described by the first reader. None if there are others than LangChain's own."""
+    def messages(self, raws: Sequence[Any]) -> list[Message] | Lazy[Any] | None:
+        """All of them as they are now: if there are many, known to each other by the first reader. None if not all are LangChain's."""
         if not _MESSAGES.issuperset(map(type, raws)):
             return None
+        if len(raws) <= MANY:
+            return list(map(self.message, raws))
         held = [(raw, told.copy() if _settled(told := raw.__dict__) else self.message(raw)) for raw in raws]
         return Lazy(held, self._made)
 

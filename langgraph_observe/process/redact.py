@@ -259,19 +259,19 @@ class Redaction:
         match record:
             case Started(input=taken, tools=tools):
                 if taken is not None:
-                    taken.redact(*self._redactors)
+                    taken.redact(self._redactors)
                 if tools is not None:
-                    tools.redact(*self._redactors)
+                    tools.redact(self._redactors)
                 return self._clean(record, AT_ONCE)
             case Finished(input=late, output=given, failure=failure):
                 if late is not None and late is not record.run.input:
-                    late.redact(*self._redactors)
+                    late.redact(self._redactors)
                 if given is not None:
-                    given.redact(*self._redactors)
+                    given.redact(self._redactors)
                 return record if failure is None else self._failed(record, failure)
             case Noted(payload=payload):
                 if payload is not None:
-                    payload.redact(*self._redactors)
+                    payload.redact(self._redactors)
                 return record
             case Scored():
                 return self._clean(record, ("comment", "value") if isinstance(record.value, str) else ("comment",))
