@@ -18,15 +18,30 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 log: Final = logging.getLogger("langgraph_observe")
 EXIT: Final = 5.0
 """Seconds that all exit hooks have together, from the first of them on."""
+TURN: Final = 0.0005
+"""Seconds that a sink's thread works at a time. An event loop that wants the interpreter would else wait for
+`sys.getswitchinterval()`, 5 ms, and for every sink's thread in turn."""
+PAUSE: Final = 0.00005
+"""Seconds that it then stands back: long enough for who waits to wake up, where `sleep(0)` is over before."""
 LAST: Final = 0.1
 """Seconds that a hook has at least, for what is quick once the queue is empty: to close, to say what is lost."""
+
+
+def in_turns(items: Iterable[T]) -> Iterator[T]:
+    """The items, for a thread that lets others have the interpreter now and then."""
+    began = time.perf_counter()
+    for item in items:
+        yield item
+        if time.perf_counter() - began > TURN:
+            time.sleep(PAUSE)
+            began = time.perf_counter()
 
 
 class Batches(Protocol[T_contra]):
@@ -164,7 +179,7 @@ class Deferred(Generic[T]):
         if self._write is not None:
             self._guarded(self._write, batch, len(batch))
         elif self._one is not None:
-            for item in batch:
+            for item in in_turns(batch):
                 self._guarded(self._one, item, 1)
 
     def _guarded(self, call: Callable[..., object], argument: object, count: int) -> None:

@@ -1,6 +1,7 @@
 """Deferred: what is queued is delivered in order, what is not is counted, and nothing reaches the thread that calls."""
 
 import gc
+import itertools
 import logging
 import multiprocessing
 import os
@@ -14,7 +15,8 @@ import weakref
 import pytest
 
 from langgraph_observe.records import Scored
-from langgraph_observe.sinks.deferred import Deferred, at_exit
+from langgraph_observe.sinks import deferred
+from langgraph_observe.sinks.deferred import PAUSE, TURN, Deferred, at_exit, in_turns
 
 
 def score(number=0):
@@ -497,3 +499,11 @@ def test_a_child_of_multiprocessing_that_is_the_first_to_record_delivers_too(tmp
     """
     python(tmp_path, code)
     assert (tmp_path / "kept").read_text() == "own"
+
+
+def test_a_thread_that_works_through_many_items_stands_back_every_half_millisecond(monkeypatch):
+    slept = []
+    clock = type("Clock", (), {"perf_counter": staticmethod(itertools.count(step=TURN * 0.4).__next__), "sleep": slept.append})
+    monkeypatch.setattr(deferred, "time", clock)
+    assert list(in_turns(range(9))) == list(range(9))
+    assert slept == [PAUSE] * 3
