@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.callbacks.manager import ahandle_event
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 if TYPE_CHECKING:
@@ -35,22 +36,21 @@ _MANAGERS: Final = codes_of(CallbackManager.on_chain_start, AsyncCallbackManager
 _TRIES: Final = _inner(
     codes_of(*(getattr(RunnableWithFallbacks, name) for name in ("invoke", "ainvoke", "batch", "abatch", "stream", "astream")))
 )
-COMPLETIONS: Final = _inner(codes_of(AsyncCallbackManager.on_llm_start))
-"""Where LangChain asks a handler whether it is inline before it tells the start of a text model."""
+_COMPLETIONS: Final = codes_of(AsyncCallbackManager.on_llm_start)
 _TRANSFORM: Final = codes_of(Runnable._transform_stream_with_config)  # noqa: SLF001 - where every sync LCEL stream ends
 
 
-def left_alone(handler: object) -> bool:
-    """Whether LangChain is about to tell the start of a text model to inline handlers only, of which there is no other kind than this.
+def tell_the_rest(handler: object, *arguments: Any, **named: Any) -> None:
+    """Have LangChain tell this start of a text model to those whom it leaves out because of us.
 
-    `AsyncCallbackManager.on_llm_start` tells either those or the rest: an event stream would lose the call. Told as one of
-    the rest, an inline handler is called inline all the same.
+    `AsyncCallbackManager.on_llm_start` tells either inline handlers or, if there are none, the rest: an event stream would lose
+    the call. Where all that are inline are ours, the first of them puts the rest among what will be awaited.
     """
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - as below
-    if frame is not None and frame.f_code is not AsyncCallbackManager.on_llm_start.__code__:
-        frame = frame.f_back  # before Python 3.12, a list comprehension has a frame of its own
-    others = frame.f_locals["self"].handlers if frame is not None else ()
-    return not any(other.run_inline for other in others if type(other) is not type(handler))
+    manager = _nearest(_COMPLETIONS)
+    seen = manager.f_locals if manager is not None else {}
+    inline, others = seen.get("inline_handlers"), seen.get("non_inline_handlers")
+    if inline and others and inline[0] is handler and all(type(one) is type(handler) for one in inline):
+        seen["non_inline_tasks"].append(ahandle_event(others, "on_llm_start", "ignore_llm", *arguments, **named))
 
 
 def starter() -> FrameType | None:

@@ -8,7 +8,6 @@ Methods named `tap_output_iter` or `tap_output_aiter` must never appear here: th
 from __future__ import annotations
 
 import functools
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
@@ -41,7 +40,6 @@ Method = TypeVar("Method", bound="Callable[..., None]")
 HANDLED_TOOL_ERROR = "handled_tool_error"
 """`Failure.type` of a tool that failed and answered with a `ToolMessage(status="error")`: its exception is not told."""
 _CONTENT_EVENTS = frozenset({"content-block-start", "content-block-delta"})
-_frame, _COMPLETIONS = sys._getframe, caller.COMPLETIONS  # noqa: SLF001 - its documented use; asked three times for a token
 
 
 def _safely(method: Method) -> Method:
@@ -64,10 +62,7 @@ class CallbackHandler(GraphCallbackHandler):
     number of threads, tasks and runs. Passed twice, at two levels or to an observed graph, it records each run once.
     """
 
-    @property
-    def run_inline(self) -> bool:  # type: ignore[override]  # a plain attribute there
-        """Yes, but where that would leave out the others: see `caller.left_alone`."""
-        return id(_frame(1).f_code) not in _COMPLETIONS or not caller.left_alone(self)
+    run_inline = True
 
     def __init__(
         self, *sinks: Sink, process: Iterable[Processor] | None = None, observer: Observer | None = None, **options: Unpack[Options]
@@ -86,6 +81,7 @@ class CallbackHandler(GraphCallbackHandler):
         if not self.observer.sinks:  # with nobody to tell, LangChain need not call
             self.ignore_chain = self.ignore_llm = self.ignore_chat_model = self.ignore_agent = self.ignore_retriever = True
             self.ignore_custom_event = self.ignore_retry = True
+            self.run_inline = False  # nor leave others out because of this one
 
     @property
     def raise_error(self) -> bool:  # type: ignore[override]  # a plain attribute there
@@ -298,6 +294,9 @@ class CallbackHandler(GraphCallbackHandler):
         `agenerate` starts it in a task of its own, which is over at once; it does report that it was cancelled.
         """
         flat = [payload.user(prompt) for prompt in prompts]
+        caller.tell_the_rest(
+            self, serialized, prompts, run_id=run_id, parent_run_id=parent_run_id, tags=tags, metadata=metadata, **kwargs
+        )
         self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs, watched=False)
 
     def _model(

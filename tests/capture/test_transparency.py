@@ -11,7 +11,8 @@ import graphs
 import pytest
 from alike import IN, KINDS, THREAD, Model, refused, speak, stored, told
 from langchain.agents import create_agent
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableBranch, RunnableLambda, RunnableParallel, RunnablePassthrough
 from langgraph.cache.memory import InMemoryCache
@@ -21,7 +22,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import CachePolicy, Command, StateUpdate
 
-from langgraph_observe import Started, observe, observer
+from langgraph_observe import CallbackHandler, Started, observe, observer
 from langgraph_observe.testing import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what is old and still there must be the same, too
@@ -373,3 +374,37 @@ def test_of_a_remote_graph_its_caller_is_told_what_it_is_told_without_us():
     )
 
     assert [told(call(watch(remote))) for call in calls] == [told(call(remote)) for call in calls]
+
+
+class Heard(AsyncCallbackHandler):
+    """Not inline: LangChain's default, and what event streams are made of."""
+
+    def __init__(self, *, inline=False):
+        self.told, self.run_inline = [], inline
+
+    async def on_llm_start(self, serialized, prompts, **kwargs):
+        self.told.append((prompts, kwargs["parent_run_id"], kwargs["metadata"]["who"]))
+
+    async def on_llm_end(self, response, **kwargs):
+        self.told.append(response.generations[0][0].text)
+
+
+@pytest.mark.parametrize("with_inline", [False, True], ids=["", "another inline handler"])
+@pytest.mark.parametrize("ours", [0, 1, 2])
+async def test_who_is_not_inline_is_told_the_start_of_a_text_model_as_without_us(ours, with_inline):
+    others = [Heard(), Heard(), *([Heard(inline=True)] if with_inline else [])]
+    records = [[] for _ in range(ours)]
+    config = {"callbacks": [*(CallbackHandler(one.append) for one in records), *others], "metadata": {"who": "me"}}
+    await FakeListLLM(responses=["one", "two"]).abatch(["a", "b"], config)
+    starts = [[one for one in other.told if isinstance(one, tuple)] for other in others]
+    expected = [(["a"], None, "me"), (["b"], None, "me")]
+    assert starts == ([[], [], expected] if with_inline else [expected, expected])
+    assert [[type(one).__name__ for one in seen] for seen in records] == [["Started", "Started", "Finished", "Finished"]] * ours
+
+
+async def test_a_handler_with_nobody_to_tell_leaves_nobody_out():
+    other = Heard()
+    await FakeListLLM(responses=["one"]).ainvoke(
+        "a", {"callbacks": [CallbackHandler(observer=observer.Observer()), other], "metadata": {"who": "me"}}
+    )
+    assert other.told == [(["a"], None, "me"), "one"]
