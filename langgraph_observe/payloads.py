@@ -176,8 +176,10 @@ class _Walk:
                 return [self.value(None, v, pending) for v in item]
 
     def _key(self, name: str, pending: tuple[Redactor, ...]) -> str:
-        clean = self.value(None, name, pending) if pending else name
-        return clean if type(clean) is str else text(clean)
+        for redactor in pending:
+            if redactor(None, name) is not name:
+                return text(self.value(None, name, pending))
+        return name
 
 
 def text(value: object) -> str:
