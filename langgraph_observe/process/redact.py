@@ -108,7 +108,10 @@ DEFAULT_PATTERNS: Final = (
 One by one, not as one alternation: each starts with a literal, for which `re` searches ten times faster than for a choice.
 """
 _HINTS: Final = {
-    _ASSIGNED: r"""(?:password|passwd|passphrase|pwd|secret|token|key)["'\\]{0,4}[ \t]{0,3}[:=]""",
+    _ASSIGNED: (
+        r"(?:password|passwd|passphrase|pwd|secret|token|key(?<=(?:pi|ss|nt|te|et|[iste][_-])key))"  # a `"key":` is no secret's
+        r"""["'\\]{0,4}[ \t]{0,3}[:=]"""
+    ),
     _AUTHORIZATION: "authorization",
     _COOKIE: "cookie",
     _SIGNED: r"=(?<=key=|sig=|ure=)",

@@ -465,6 +465,26 @@ def test_what_a_pattern_matches_is_never_ruled_out_before(pattern, data):
     assert re.search(pattern, text) is None or pattern in [one.pattern for one in secrets._possible(text)]
 
 
+KINDS = ("api", "access", "account", "private", "secret", "secret_access", "SecretAccess", "secret-access")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "Passwd",
+        "passphrase",
+        "PWD",
+        "secret",
+        "token",
+        *(f"{kind}{between}Key" for kind in KINDS for between in ("", "_", "-")),
+    ],
+)
+def test_whatever_kind_of_secret_is_assigned_is_found(name):
+    for text in (f"{name}=hunter2", f'{{"my_{name}": "hunter2"}}', f"{name.upper()}: hunter2hunter2"):
+        assert "hunter2" not in shown({"said": text})["said"]
+
+
 def test_what_a_name_assigns_needs_a_sign_between():
     (assigned,) = (one for one in DEFAULT_PATTERNS if needed(one) and one not in BARE)
     for text in ("password: hunter2hunter2", "password=x", '"token": "x"', "api_key = 'x'", "secret:\tabcdefgh1"):
