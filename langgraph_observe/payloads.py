@@ -181,8 +181,10 @@ class _Walk:
                 return [self.value(None, v, pending) for v in item]
 
     def _key(self, name: str, pending: tuple[Redactor, ...]) -> str:
-        clean = self.value(None, name, pending) if pending else name
-        return clean if type(clean) is str else text(clean)
+        for redactor in pending:
+            if redactor(None, name) is not name:
+                return text(self.value(None, name, pending))
+        return name
 
 
 def text(value: object) -> str:
@@ -233,7 +235,7 @@ class Payload:
     already shown, with how many leading items of a list were left out (None: the whole value).
     """
 
-    __slots__ = ("_encode", "_json", "_omitted", "_redactors", "_snapshot", "_value")
+    __slots__ = ("_clean", "_encode", "_json", "_omitted", "_redactors", "_snapshot", "_value")
 
     def __init__(
         self, snapshot: object, *, omitted: Mapping[str, int | None] | None = None, encode: Callable[[object], bytes] = encode
@@ -241,6 +243,7 @@ class Payload:
         self._snapshot = snapshot
         self._redactors: tuple[Redactor, ...] = ()
         self._encode = encode
+        self._clean: object = _UNMADE
         self._value: object = _UNMADE
         self._json: bytes | None = None
         self._omitted: Mapping[str, int | None] = omitted or {}
@@ -248,7 +251,7 @@ class Payload:
     def redact(self, redactors: tuple[Redactor, ...]) -> None:
         """Add redactors. For processors, before any sink has read the payload."""
         self._redactors = (*self._redactors, *redactors) if self._redactors else redactors
-        self._value, self._json = _UNMADE, None
+        self._clean, self._value, self._json = _UNMADE, _UNMADE, None
 
     @property
     def omitted(self) -> Mapping[str, int | None]:
@@ -256,8 +259,20 @@ class Payload:
         return {str(plain(key, self._redactors)): count for key, count in self._omitted.items()}
 
     def fold(self, message: Callable[[Message], object]) -> object:
-        """The redacted view with every message replaced by what `message` makes of it."""
-        return plain(self._snapshot, self._redactors, message)
+        """The redacted view, made once, with every message replaced by what `message` makes of it."""
+        if self._clean is _UNMADE:
+            self._clean = plain(self._snapshot, self._redactors, lambda m: m)
+        return self._replaced(self._clean, message)
+
+    def _replaced(self, item: object, message: Callable[[Message], object]) -> object:
+        if type(item) is dict:
+            return {key: self._replaced(value, message) for key, value in item.items()}
+        if type(item) is list:
+            return [self._replaced(value, message) for value in item]
+        if isinstance(item, Message):
+            item.redact(self._redactors)  # a payload with others may have been read since
+            return message(item)
+        return item
 
     @property
     def value(self) -> object:

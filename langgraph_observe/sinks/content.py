@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from langgraph_observe.sinks.encoding import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langgraph_observe.payloads import Payload
     from langgraph_observe.records import Finished
@@ -132,7 +134,7 @@ def _shown(payload: Payload | None, convert: Callable[[object], object] | None =
 def lean(text: str, limit: int) -> str:
     """JSON of at most `limit` characters, in which media are named by their hashes."""
     whole = _without_media(text)
-    return whole if len(whole) <= limit else _cut(json.loads(whole), len(whole), limit)
+    return whole if len(whole) <= limit else _cut(orjson.loads(whole), len(whole), limit)
 
 
 def _without_media(text: str) -> str:
@@ -164,7 +166,7 @@ def fit(value: object, limit: int) -> str:
 
 
 def _cut(value: object, size: int, limit: int) -> str:
-    lengths = list(_lengths(value))
+    lengths = _lengths(value, [])
     for cut in _CUTS:
         if sum(min(length, cut) for length in lengths) <= limit and len(short := encoded(shortened(value, cut))) <= limit:
             return short
@@ -176,28 +178,24 @@ def _cut(value: object, size: int, limit: int) -> str:
     return encoded(f"<{size} characters>")
 
 
-def _lengths(value: object) -> Iterator[int]:
-    """Of all the texts inside, so that nothing is shortened only to be found too long."""
-    match value:
-        case str():
-            yield len(value)
-        case dict():
-            yield from chain.from_iterable(map(_lengths, value.values()))
-        case list():
-            yield from chain.from_iterable(map(_lengths, value))
+def _lengths(value: object, found: list[int]) -> list[int]:
+    """Of the long texts inside, so that nothing is shortened only to be found too long."""
+    if isinstance(value, str):
+        if len(value) > _CUTS[-1]:
+            found.append(len(value))
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _lengths(item, found)
+    return found
 
 
 def shortened(value: object, cut: int) -> object:
     """The same shape with every text of more than `cut` characters cut, and marked so."""
-    match value:
-        case str() if len(value) > cut:
-            return f"{value[: cut - 1]}…"
-        case dict():
-            return {key: shortened(item, cut) for key, item in value.items()}
-        case list():
-            return [shortened(item, cut) for item in value]
-        case _:
-            return value
+    if isinstance(value, str):
+        return value if len(value) <= cut else f"{value[: cut - 1]}…"
+    if isinstance(value, dict):
+        return {key: shortened(item, cut) for key, item in value.items()}
+    return [shortened(item, cut) for item in value] if isinstance(value, list) else value
 
 
 def conversation(payload: Payload | None, role: str) -> str | None:

@@ -17,7 +17,7 @@ from spans import Encoded, provider
 
 from langgraph_observe import Observer
 from langgraph_observe.records import Finished
-from langgraph_observe.sinks import langfuse, log, otel, prometheus, store
+from langgraph_observe.sinks import langfuse, log, otel, otlp, prometheus, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def _spans(received: Received) -> Ready:
 
 
 def _langfuse(received: Received) -> Ready:
-    return langfuse.Traces(**KEYS, span_exporter=Encoded(received)), _nothing
+    return langfuse.Traces(**KEYS, span_exporter=Encoded(received, otlp.request)), _nothing
 
 
 def _lines(received: Received) -> Ready:

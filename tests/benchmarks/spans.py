@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Encoded(SpanExporter):
-    def __init__(self, received: Received) -> None:
-        self._received = received
+    def __init__(self, received: Received, encode: Any = encode_spans) -> None:
+        self._received, self._encode = received, encode
 
     def export(self, spans: Any) -> SpanExportResult:
-        self._received.body(encode_spans(spans).SerializeToString())
+        self._received.body(self._encode(spans).SerializeToString())
         self._received.spans += len(spans)
         if self._received.keeping:
             for span in spans:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langgraph_observe.payloads import REDACTION_FAILED, Message, Payload
-from langgraph_observe.process.redact import DEFAULT_KEYS, DEFAULT_PATTERNS, redact
-from langgraph_observe.process.redact import _needed as needed
+from langgraph_observe.process.patterns import DEFAULT_PATTERNS, Patterns
+from langgraph_observe.process.patterns import _needed as needed
+from langgraph_observe.process.redact import DEFAULT_KEYS, redact
 from langgraph_observe.records import Failure, Finished, Noted, Scored, Started
 
 
@@ -460,9 +461,28 @@ def test_a_text_without_the_characters_that_a_pattern_needs_is_not_matched_by_it
 @given(data=st.data())
 @settings(max_examples=25)
 def test_what_a_pattern_matches_is_never_ruled_out_before(pattern, data):
-    (secrets,) = redact()._redactors
     text = data.draw(st.from_regex(pattern))
-    assert re.search(pattern, text) is None or pattern in [one.pattern for one in secrets._possible(text)]
+    assert re.search(pattern, text) is None or pattern in [one.pattern for one in Patterns(DEFAULT_PATTERNS).possible(text)]
+
+
+KINDS = ("api", "access", "account", "private", "secret", "secret_access", "SecretAccess", "secret-access")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "Passwd",
+        "passphrase",
+        "PWD",
+        "secret",
+        "token",
+        *(f"{kind}{between}Key" for kind in KINDS for between in ("", "_", "-")),
+    ],
+)
+def test_whatever_kind_of_secret_is_assigned_is_found(name):
+    for text in (f"{name}=hunter2", f'{{"my_{name}": "hunter2"}}', f"{name.upper()}: hunter2hunter2"):
+        assert "hunter2" not in shown({"said": text})["said"]
 
 
 def test_what_a_name_assigns_needs_a_sign_between():

@@ -63,7 +63,7 @@ def test_of_a_request_that_is_too_large_only_the_large_span_is_lost(caplog):
 def test_large_spans_are_encoded_once(monkeypatch):
     encoded = []
     monkeypatch.setenv("LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES", "40000")
-    monkeypatch.setattr(otlp, "encode_spans", lambda spans, encode=otlp.encode_spans: encoded.extend(spans) or encode(spans))
+    monkeypatch.setattr(otlp, "request", lambda spans, encode=otlp.request: encoded.extend(spans) or encode(spans))
     with Langfuse() as server:
         sent(server, *(finished(started(input=Payload("x" * 12_000))) for _ in range(20)))
     assert (len(server.observations), len(encoded)) == (20, 20)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from otel_records import failed, finished, noted, started
@@ -20,7 +21,7 @@ from otlp_server import Server, attributes
 from span_bench import Bench
 
 from langgraph_observe.sinks import otel
-from langgraph_observe.sinks.otlp import Bounded, requests
+from langgraph_observe.sinks.otlp import Bounded, request, requests
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1/traces"])
@@ -32,10 +33,10 @@ def test_exporting_to_a_url(path):
         spans(finished(run))
         assert spans.flush(5)
         spans.close()
-    (request,) = server.requests
-    assert (request.path, request.headers["x-team"]) == ("/v1/traces", "a")
-    assert request.resource["service.name"] == "langgraph-observe"
-    assert attributes(request.spans[0])["gen_ai.operation.name"] == "invoke_workflow"
+    (received,) = server.requests
+    assert (received.path, received.headers["x-team"]) == ("/v1/traces", "a")
+    assert received.resource["service.name"] == "langgraph-observe"
+    assert attributes(received.spans[0])["gen_ai.operation.name"] == "invoke_workflow"
 
 
 def test_exporting_as_the_environment_says(monkeypatch):
@@ -84,6 +85,38 @@ def test_a_span_that_cannot_be_encoded_is_counted_and_said_once_and_takes_no_oth
     (line,) = caplog.records
     assert "cannot be encoded" in line.getMessage()
     assert "broken" not in line.getMessage()
+
+
+STATED = trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(1), trace_state=trace.TraceState([("a", "b")]))
+REMOTE = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=True, trace_flags=trace.TraceFlags(1)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"attributes": {"text": "é", "yes": True, "count": 3, "part": 0.5, "many": ["a", "b"], "none": []}},
+        {"attributes": {"bytes": b"x"}},
+        {"attributes": {"inner": {"a": [1, None]}}},
+        {"attributes": {f"key{number}": number for number in range(5)}},
+        {"kind": trace.SpanKind.CLIENT},
+        {"links": [trace.Link(STATED, {"a": 1})]},
+        {"context": trace.set_span_in_context(REMOTE)},
+        {"context": trace.set_span_in_context(trace.NonRecordingSpan(STATED))},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ends", [("OK", None), ("ERROR", "why"), ("event", None)])
+def test_a_request_is_what_the_sdks_own_encoder_makes(options, ends):
+    provider = TracerProvider(shutdown_on_exit=False, span_limits=SpanLimits(max_span_attributes=4))
+    spans = [provider.get_tracer("t").start_span(name, **options) for name in ("first", "second")]
+    for span in spans:
+        if ends[0] == "event":
+            span.add_event("moment", {"a": 1})
+        else:
+            span.set_status(trace.StatusCode[ends[0]], ends[1])
+        span.end()
+    assert request(spans) == encode_spans(spans)
 
 
 def test_an_exporter_that_raises_is_counted_and_said_once(caplog):
