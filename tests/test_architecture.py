@@ -51,7 +51,7 @@ SINKS = {
     "completion": {"content"},
     "ids": {"gen_ai"},
     "lazy": set(),
-    "otlp": set(),
+    "otlp": {"deferred"},
     "ingestion": {"otlp"},
 }
 """What each sink may import of its neighbours: never another sink, but langfuse → otel."""

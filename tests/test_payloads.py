@@ -244,8 +244,8 @@ def test_a_payload_is_made_when_read_and_made_anew_only_for_a_new_redactor():
 def test_a_message_is_shown_as_the_payload_that_holds_it_is_redacted_whoever_read_it_since():
     message = Message({"role": "user", "content": "b"})
     one, two = Payload([message]), Payload([message])
-    one.redact(lambda _, value: "1" if value == "b" else value)
-    two.redact(lambda _, value: "2" if value == "b" else value)
+    one.redact((lambda _, value: "1" if value == "b" else value,))
+    two.redact((lambda _, value: "2" if value == "b" else value,))
     for _ in range(2):
         assert [payload.fold(lambda m: m.plain["content"]) for payload in (one, two)] == [["1"], ["2"]]
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import Attributes, AttributeValue
 
+    from langgraph_observe.records import Started
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -377,6 +379,13 @@ def heard() -> dict[str, str]:
     """Session and user in the caller's baggage, by OpenTelemetry's names for them."""
     found = {key: baggage.get_baggage(key) for key in (SESSION, USER)}
     return {key: text(value) for key, value in found.items() if isinstance(value, str) and value}
+
+
+def told(root: Started, direction: str | None) -> dict[str, object] | None:
+    """What is to be in the baggage of this root's runs."""
+    if direction not in ("write", "both"):
+        return None
+    return {key: said for key, said in ((SESSION, root.session_id), (USER, root.user_id)) if said is not None}
 
 
 def carry(trace_id: str, span_id: str, headers: dict[str, str]) -> None:

@@ -104,7 +104,7 @@ REMOTE = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=True, trace_fl
         {"context": trace.set_span_in_context(REMOTE)},
         {"context": trace.set_span_in_context(trace.NonRecordingSpan(STATED))},
     ],
-    ids=str,
+    ids=["nothing", "values", "bytes", "inner", "many", "client", "link", "remote", "state"],
 )
 @pytest.mark.parametrize("ends", [("OK", None), ("ERROR", "why"), ("event", None)])
 def test_a_request_is_what_the_sdks_own_encoder_makes(options, ends):
