@@ -234,8 +234,8 @@ def test_five_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behi
             counts.append([now - old for now, old in zip(alive(), before, strict=True)])
             memory.append(resident())
 
-    few = 4 * len(sinks)  # the record that a sink's thread has taken last stays until the next, with its messages
+    few = 20 * len(sinks)  # what the threads have taken last stays until the next, with its messages; a leak would be thousands
     assert all(now <= then + few for then, now in zip(counts[1], counts[4], strict=True)), counts
     assert counts[4][0] <= GHOSTS + few  # ended runs that late children may still be put under
-    assert max(counts[4][1:]) <= few
+    assert max(counts[4][1:]) <= few, counts
     assert memory[4] - memory[2] < 2 * 2, memory  # 2 MiB a thousand; the first fill caches and what other tests left free
