@@ -201,7 +201,8 @@ def test_the_default_logger_is_the_packages_and_gets_no_handler(caplog):
         lines(finished())
         assert lines.flush()
     lines.close()
-    assert [record.name for record in caplog.records] == ["langgraph_observe.runs"]
+    mine = {record.name for record in caplog.records} - {"test of a stuck handler"}  # which comes free when that test is over
+    assert mine == {"langgraph_observe.runs"}
     assert logging.getLogger("langgraph_observe.runs").handlers == []
     assert logging.getLogger("langgraph_observe").handlers == []
 
