@@ -379,6 +379,11 @@ def heard() -> dict[str, str]:
     return {key: text(value) for key, value in found.items() if isinstance(value, str) and value}
 
 
+def said(session_id: str | None, user_id: str | None) -> dict[str, object]:
+    """The same, to be put there."""
+    return {key: value for key, value in ((SESSION, session_id), (USER, user_id)) if value is not None}
+
+
 def carry(trace_id: str, span_id: str, headers: dict[str, str]) -> None:
     """Put this span into the headers of a request, as OpenTelemetry's propagator has it (`traceparent`, unless set otherwise)."""
     from opentelemetry import propagate

@@ -135,7 +135,8 @@ class Tracker:
         if run.dropped:
             return
         if "attempt" not in own:
-            own["attempt"] = _attempt(parent, kind, tags)
+            again = kind == "model" and parent is not None and parent.failed is not None
+            own["attempt"] = max(naming.attempt(tags), caller.attempt() if again else 1)
         record = (self._emit if sender is None else functools.partial(context.under, sender, self._emit))(
             Started(
                 id=run.id, parent_id=parent_id, root_id=run.root.id, trace_id=run.trace_id, span_id=run.span_id, parent_span_id=parent_span_id,
@@ -219,7 +220,9 @@ class Tracker:
         if run.scope is None:
             run.scope = Scope(run.parent.scope if run.parent else None)
         if span is not None:
-            run.scope.attach(span, inference=run.kind == "model", says=_says(record, options) if run.parent is None else None)
+            written = run.parent is None and options.get("baggage") in ("write", "both")
+            says = context.said(record.session_id, record.user_id) if written else None
+            run.scope.attach(span, inference=run.kind == "model", says=says)
 
     def silent(self, run: Run) -> None:
         """Leave the run out of the records: its children hang under its parent."""
@@ -439,19 +442,6 @@ class Tracker:
                 break
 
 
-def _says(record: Started, options: Options) -> dict[str, object] | None:
-    """What is to be in the baggage of this root's runs."""
-    if options.get("baggage") not in ("write", "both"):
-        return None
-    return {key: said for key, said in ((context.SESSION, record.session_id), (context.USER, record.user_id)) if said is not None}
-
-
 def _counted(graph: Run, what: str) -> int:
     graph.attempts[what] = count = graph.attempts.get(what, 0) + 1
     return count
-
-
-def _attempt(parent: Run | None, kind: Kind, tags: Sequence[str] | None) -> int:
-    """Which try this is, as far as `with_retry` or an agent's middleware tries again."""
-    told = naming.attempt(tags)
-    return max(told, caller.attempt()) if kind == "model" and parent is not None and parent.failed is not None else told
