@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import Attributes, AttributeValue
 
-    from langgraph_observe.records import Started
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -381,11 +380,9 @@ def heard() -> dict[str, str]:
     return {key: text(value) for key, value in found.items() if isinstance(value, str) and value}
 
 
-def told(root: Started, direction: str | None) -> dict[str, object] | None:
-    """What is to be in the baggage of this root's runs."""
-    if direction not in ("write", "both"):
-        return None
-    return {key: said for key, said in ((SESSION, root.session_id), (USER, root.user_id)) if said is not None}
+def said(session_id: str | None, user_id: str | None) -> dict[str, object]:
+    """The same, to be put there."""
+    return {key: value for key, value in ((SESSION, session_id), (USER, user_id)) if value is not None}
 
 
 def carry(trace_id: str, span_id: str, headers: dict[str, str]) -> None:

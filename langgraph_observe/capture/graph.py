@@ -43,16 +43,16 @@ _UNSEEN: Final = SimpleNamespace(nodes={}, config=None, builder=None)
 
 def starting(
     starter: FrameType | None, told: Mapping[str, Any], *, root: bool
-) -> tuple[Any, Mapping[str, Any], FrameType | None] | None:
-    """The graph whose `stream` is starting this very run, its `configurable` and its frame; None if no graph is.
+) -> tuple[Any, Mapping[str, Any], FrameType | None, bool] | None:
+    """The graph whose `stream` is starting this very run, its `configurable`, its frame, whether it leaves checkpoints; None if no graph is.
 
     Nothing that a callback is told says whether a run is a graph's: metadata is inherited, the name is free. The frame of
     the starter says it. Should LangGraph move it, a root's metadata still tells.
     """
     if starter is not None and id(starter.f_code) in STREAMS:
-        seen = starter.f_locals
-        return seen["self"], (seen.get("config") or {}).get("configurable") or {}, starter
-    return (_UNSEEN, {}, None) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
+        seen = starter.f_locals  # all of them, made anew each time
+        return seen["self"], (seen.get("config") or {}).get("configurable") or {}, starter, bool(seen.get("checkpointer"))
+    return (_UNSEEN, {}, None, False) if root and told.get("ls_integration") in ("langgraph", _AGENT) else None
 
 
 def named(pregel: Any, name: str) -> str:
@@ -78,15 +78,13 @@ def _answers(inputs: Any) -> bool:
     return isinstance(inputs, Command) and inputs.resume is not None
 
 
-def remember(run: Run) -> None:
+def remember(run: Run, configurable: Any) -> None:
     """Let the checkpoints of this root say whose they are, so that whoever resumes from one, anywhere, finds this run.
 
     Into `configurable`, of which LangGraph has made a copy: from there it goes into the checkpoint's metadata, and to no
     handler.
     """
-    seen = run.frame.f_locals if run.frame is not None else {}
-    if seen.get("checkpointer"):
-        seen["config"]["configurable"][_REMEMBERED] = f"00-{run.trace_id}-{run.span_id}-01"
+    configurable[_REMEMBERED] = f"00-{run.trace_id}-{run.span_id}-01"
 
 
 def forgotten(config: Any) -> Any:

@@ -126,9 +126,10 @@ class CallbackHandler(GraphCallbackHandler):
         ):
             self._node(run, name, inputs, tags, told, namespace)
         elif (starting := graph.starting(starter := caller.starter(), told, root=run.parent is None)) is not None:
-            self._graph(run, name, inputs, tags, told, *starting)
-            if run.parent is None and run.record is not None:
-                graph.remember(run)
+            pregel, given, frame, checkpointed = starting
+            self._graph(run, name, inputs, tags, told, pregel, given, frame)
+            if checkpointed and run.parent is None and run.record is not None:
+                graph.remember(run, given)
         elif run.parent is not None and run.parent.kind == "node" and name == run.parent.node:
             self.tracker.silent(run)  # the runnable that a node consists of, under the node's own name: the same run again
         else:

@@ -6,9 +6,6 @@ import sys
 from inspect import isasyncgen
 from typing import TYPE_CHECKING, Any, Final
 
-from langgraph.pregel import Pregel
-from langgraph.pregel.remote import RemoteGraph
-
 from langgraph_observe.capture.caller import codes_of
 from langgraph_observe.capture.pieces import Pieces
 
@@ -20,8 +17,9 @@ if TYPE_CHECKING:
     from langgraph_observe.capture.handler import CallbackHandler
 
 _OTHER: Final = "__other__"
-_OWN: Final = codes_of(*(getattr(kind, name) for kind in (Pregel, RemoteGraph) for name in ("invoke", "ainvoke")))
-"""LangGraph's own: no code of the user's runs there between two chunks."""
+_OWN: Final = "langgraph."
+"""LangGraph's modules: no code of the user's runs there between two chunks. They are known by name, for to import one is to watch
+its graphs, and that needs this module whole (see `everywhere`)."""
 
 
 def calls(base: Any) -> Mapping[int, CodeType]:
@@ -46,9 +44,9 @@ def counter(
 
     Nobody takes anything from a stream that is `inside` of a call, and nobody is there between two chunks (None) in LangGraph's own.
     """
-    reader = sys._getframe(3).f_code  # noqa: SLF001 - above are who starts the stream and the generator that it is
-    if id(reader) in inside:
-        return None if id(reader) in _OWN else _nothing
+    reader = sys._getframe(3)  # noqa: SLF001 - above are who starts the stream and the generator that it is
+    if id(reader.f_code) in inside:
+        return None if str(reader.f_globals.get("__name__")).startswith(_OWN) else _nothing
     mode = _mode(pregel, options)
     counted: list[tuple[Callable[[], int], Pieces]] = []
 

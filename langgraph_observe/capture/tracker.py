@@ -135,7 +135,8 @@ class Tracker:
         if run.dropped:
             return
         if "attempt" not in own:
-            own["attempt"] = max(naming.attempt(tags), caller.attempt() if kind == "model" and parent and parent.failed else 1)
+            again = kind == "model" and parent is not None and parent.failed is not None
+            own["attempt"] = max(naming.attempt(tags), caller.attempt() if again else 1)
         record = (self._emit if sender is None else functools.partial(context.under, sender, self._emit))(
             Started(
                 id=run.id, parent_id=parent_id, root_id=run.root.id, trace_id=run.trace_id, span_id=run.span_id, parent_span_id=parent_span_id,
@@ -219,11 +220,9 @@ class Tracker:
         if run.scope is None:
             run.scope = Scope(run.parent.scope if run.parent else None)
         if span is not None:
-            run.scope.attach(
-                span,
-                inference=run.kind == "model",
-                says=context.told(record, options.get("baggage")) if run.parent is None else None,
-            )
+            written = run.parent is None and options.get("baggage") in ("write", "both")
+            says = context.said(record.session_id, record.user_id) if written else None
+            run.scope.attach(span, inference=run.kind == "model", says=says)
 
     def silent(self, run: Run) -> None:
         """Leave the run out of the records: its children hang under its parent."""

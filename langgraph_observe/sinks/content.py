@@ -89,9 +89,9 @@ def _within(text: str, limit: int) -> str:
         return text[:limit]
 
 
-def structures(record: Finished) -> dict[str, Any]:
-    """The messages of a model call, and its tools, as structures that OTLP can hold."""
-    return {name: _shallow(json.loads(text, parse_int=_int64)) for name, text in attributes(record).items()}
+def structures(attributes: Mapping[str, str]) -> dict[str, Any]:
+    """What is JSON in these, as structures that OTLP can hold."""
+    return {name: _shallow(json.loads(text, parse_int=_int64)) for name, text in attributes.items()}
 
 
 def _int64(digits: str) -> int | str:

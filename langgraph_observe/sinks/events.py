@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from opentelemetry import _logs as logs
 from opentelemetry._logs import SeverityNumber
@@ -20,11 +20,13 @@ from langgraph_observe.sinks import around, gen_ai
 from langgraph_observe.sinks import content as said
 from langgraph_observe.sinks.around import SAMPLED
 from langgraph_observe.sinks.deferred import Deferred, at_exit
-from langgraph_observe.sinks.otlp import within
+from langgraph_observe.sinks.otlp import Load, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from opentelemetry.context import Context
 
     from langgraph_observe.records import Record
     from langgraph_observe.sinks.shown import Mode
@@ -42,7 +44,9 @@ _Told: TypeAlias = tuple[Finished | Noted | Scored, TraceFlags]
 class _Event(NamedTuple):
     name: str
     severity: SeverityNumber | None
-    attributes: Mapping[str, Any]
+    attributes: gen_ai.Attributes
+    content: Mapping[str, str] = {}
+    """Attributes that are JSON, and structures in an event."""
 
 
 class Events:
@@ -75,6 +79,7 @@ class Events:
         self._all_exceptions = "event" in exceptions() if all_exceptions is None else all_exceptions
         self._open: dict[str, _Flags] = {}
         self._seen: logs.LoggerProvider | None = None
+        self._load = Load(self._provider)
         self._deferred: Deferred[_Told] = Deferred(self._emit, name="events.Events")
         self._listened()
 
@@ -95,9 +100,8 @@ class Events:
         """Emit what was recorded before now and have the provider export it. False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         drained = self._deferred.flush(timeout)
-        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
         left = deadline - time.monotonic()
-        return drained and (force is None or within(left, lambda: force(max(0, round(left * 1000)))))
+        return drained and within(left, lambda: self._load.export(left))
 
     def close(self, timeout: float = 5.0) -> None:
         """Emit what is queued."""
@@ -131,16 +135,8 @@ class Events:
         context = around.context(record if isinstance(record, Scored) else record.run, flags)
         for event in self._events(record):
             if logger.enabled(context=context, severity_number=event.severity, event_name=event.name):
-                logger.emit(
-                    logs.LogRecord(
-                        timestamp=record.at_ns,
-                        context=context,
-                        severity_number=event.severity,
-                        severity_text=event.severity.name if event.severity else None,
-                        attributes=event.attributes,
-                        event_name=event.name,
-                    )
-                )
+                logger.emit(_logged(event, record.at_ns, context))
+                self._load.add(event.content, event.attributes)
 
     def _events(self, record: Finished | Noted | Scored) -> Iterator[_Event]:
         match record:
@@ -154,14 +150,29 @@ class Events:
     def _ended(self, record: Finished) -> Iterator[_Event]:
         run, shown = record.run, self._shown(record.run)
         if run.kind == "model" and (shown if self._details is None else self._details):
-            told = (said.structures(record) if shown else {}) | gen_ai.ended(record, self._eras)  # the required last: see `ended`
-            yield _Event("gen_ai.client.inference.operation.details", SeverityNumber.DEBUG, told)
+            yield _Event(
+                "gen_ai.client.inference.operation.details",
+                SeverityNumber.DEBUG,
+                gen_ai.ended(record, self._eras),
+                said.attributes(record) if shown else {},
+            )
         if record.failure is None or gen_ai.error_type(record) is None:
             return
         leaves = gen_ai.span_kind(run) is SpanKind.CLIENT
         if leaves or self._all_exceptions:
             name = "gen_ai.client.operation.exception" if leaves else "exception"
             yield _Event(name, SeverityNumber.WARN, gen_ai.exception(record.failure, shown=shown))
+
+
+def _logged(event: _Event, at_ns: int, context: Context) -> logs.LogRecord:
+    return logs.LogRecord(
+        timestamp=at_ns,
+        context=context,
+        severity_number=event.severity,
+        severity_text=event.severity.name if event.severity else None,
+        attributes={**said.structures(event.content), **event.attributes},  # the required last: see `ended`
+        event_name=event.name,
+    )
 
 
 def _pause(record: Noted) -> gen_ai.Attributes:

@@ -19,7 +19,7 @@ import httpx
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langgraph_observe.payloads import encode
-from langgraph_observe.sinks.otlp import REQUEST, requests
+from langgraph_observe.sinks.otlp import REQUEST, requests, weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -164,7 +164,7 @@ def _weighed(spans: Sequence[ReadableSpan], limit: int) -> Iterator[Sequence[Rea
     """Spans in parts of about `limit` characters, so that hardly any is encoded, the dear part, only to be found too much."""
     start = total = 0
     for position, span in enumerate(spans):
-        size = sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
+        size = weight(span.attributes or {})
         if total + size > limit and position > start:
             yield spans[start:position]
             start, total = position, 0

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -19,7 +19,7 @@ from langgraph_observe.sinks.around import suppressed
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
 from langgraph_observe.sinks.lazy import Lazy, puts_off
-from langgraph_observe.sinks.otlp import Bounded, Counted, within
+from langgraph_observe.sinks.otlp import Bounded, Counted, Load, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
 if TYPE_CHECKING:
@@ -33,11 +33,6 @@ _ANY: Final = otel.Context()
 """That of a span which is made late: there is nobody who looks at more of it than the span above (see `lazy`)."""
 DESCRIPTION: Final = 200
 """Characters of a status description."""
-HEAVY: Final = 4 * 1024 * 1024
-"""Characters of content after which a provider is asked to export: its processor would put 512 spans, however large, into one
-request, and collectors take 20 MiB."""
-LIGHT: Final = HEAVY // 1024
-"""What any span counts for: the queue of the SDK's processor holds 2,048, drops what is more, and ours is ten times as long."""
 
 
 class _Open(NamedTuple):
@@ -98,7 +93,7 @@ class Spans:
         self._on_close, self._health = on_close, health
         self._open: dict[str, _Open] = {}
         self._tracer: tuple[trace.TracerProvider, trace.Tracer] | None = None
-        self._weight = 0
+        self._load = Load(self._provider)
         self._deferred: Deferred[_Ended] = Deferred(self._complete, name="otel.Spans")
         if tracer_provider is not None:
             self._found()
@@ -127,7 +122,7 @@ class Spans:
         deadline = time.monotonic() + timeout
         drained = self._deferred.flush(timeout)
         left = deadline - time.monotonic()
-        return drained and within(left, lambda: self._export(left))
+        return drained and within(left, lambda: self._load.export(left))
 
     def close(self, timeout: float = 5.0) -> None:
         """End what has ended; shut down a provider of our own."""
@@ -191,10 +186,6 @@ class Spans:
         tracer = self._tracer[1]
         return None if isinstance(tracer, trace.NoOpTracer) else tracer  # OTEL_SDK_DISABLED
 
-    def _export(self, seconds: float = 30.0) -> object:
-        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
-        return force is None or force(max(0, round(seconds * 1000)))
-
     def _later(self, record: Finished | Noted, was: _Open | None) -> None:
         self._deferred((record, was))
 
@@ -214,7 +205,9 @@ class Spans:
         event = f"langgraph.{record.kind}"
         payload = record.payload if self._shown(record.run) else None
         shown = said.lean(payload.json.decode(), said.MESSAGE) if payload else None
-        span.add_event(event, gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown}), record.at_ns)
+        told = gen_ai.known({f"{event}.name": record.name, f"{event}.payload": shown})
+        self._load.weigh(told)
+        span.add_event(event, told, record.at_ns)
 
     def _end(self, record: Finished, was: _Open) -> None:
         span = was.span.made(bare=self._completed is None) if isinstance(was.span, Lazy) else was.span
@@ -224,10 +217,7 @@ class Spans:
             self._fill(record, span)
         finally:
             span.end(record.at_ns)
-        self._weight += LIGHT
-        if self._weight > HEAVY:
-            self._weight = 0
-            self._export()
+        self._load.add()
 
     def _fill(self, record: Finished, span: trace.Span) -> None:
         content: dict[str, str] = {}
@@ -235,7 +225,7 @@ class Spans:
             if self._shown(record.run):
                 limits = getattr(span, "_limits", None)  # the SDK's, which would cut JSON anywhere; it tells them nowhere else
                 content = said.attributes(record, getattr(limits, "max_span_attribute_length", None))
-                self._weight += sum(map(len, content.values()))
+                self._load.weigh(content)
             if self._completed is not None:
                 span.set_attributes(content)
                 content = {}
@@ -251,6 +241,7 @@ class Spans:
             return
         failure = record.failure
         detail = gen_ai.exception(failure, shown=self._shown(record.run)) if failure else {}
+        self._load.weigh(detail)
         line = str(detail.get("exception.message", "")).strip().partition("\n")[0][:DESCRIPTION]
         span.set_status(trace.Status(trace.StatusCode.ERROR, line or text(error)))
         if detail and self._exception_events:

@@ -1,4 +1,4 @@
-"""How spans leave: in requests of a bounded size, with failures counted and said once."""
+"""How spans and events leave: in requests of a bounded size, with failures counted and said once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from langgraph_observe.sinks.deferred import in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("langgraph_observe")
 REQUEST: Final = 8 * 1024 * 1024
 """Bytes of one request before compression: collectors take 20 MiB, Langfuse warns above 16 MB."""
+HEAVY: Final = 4 * 1024 * 1024
+"""Characters after which a provider is asked to export: its processor would put 512 items, however large, into one request."""
+LIGHT: Final = HEAVY // 1024
+"""What any item counts for: the queue of the SDK's processor holds 2,048, drops what is more, and ours is ten times as long."""
 
 
 def requests(spans: Sequence[ReadableSpan], limit: int = REQUEST) -> Iterator[tuple[Sequence[ReadableSpan], bytes | None]]:
@@ -172,6 +176,36 @@ class Counted(BatchSpanProcessor):
         super().shutdown()  # type: ignore[no-untyped-call]
         if left := len(self._batch_processor._queue):  # noqa: SLF001 - see above
             self._exporter.lose(left, "it did not take all before the end")
+
+
+def weight(attributes: Mapping[str, object]) -> int:
+    """Characters of the texts in these."""
+    return sum(len(value) for value in attributes.values() if isinstance(value, str))
+
+
+class Load:
+    """What a provider was given since it last exported. It is asked to, and waited for, while that is still little."""
+
+    def __init__(self, provider: Callable[[], object]) -> None:
+        self._provider, self._weight = provider, 0
+
+    def weigh(self, attributes: Mapping[str, object]) -> None:
+        """Count texts of an item that is still ours."""
+        self._weight += weight(attributes)
+
+    def add(self, *attributes: Mapping[str, object]) -> None:
+        """Count an item, with these texts, that is now the provider's."""
+        for some in attributes:
+            self.weigh(some)
+        self._weight += LIGHT
+        if self._weight > HEAVY:
+            self._weight = 0
+            self.export()
+
+    def export(self, seconds: float = 30.0) -> object:
+        """Have it export all that it holds. False if it did not."""
+        force: Any = getattr(self._provider(), "force_flush", None)  # the SDK's providers have it, the API's do not
+        return force is None or force(max(0, round(seconds * 1000)))
 
 
 class _Held(threading.local):

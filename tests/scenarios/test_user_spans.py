@@ -29,6 +29,7 @@ from scenarios.user_spans import (
 )
 
 from langgraph_observe import Observer
+from langgraph_observe.capture import context as ours
 
 # -- in the agent
 
@@ -348,11 +349,23 @@ def test_a_stream_that_the_garbage_collector_closes_changes_nothing_where_it_hap
 whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose", default="nobody's")
 
 
+@pytest.fixture(params=[{}, dict.fromkeys(ours._INFERENCE, "sys")], ids=["alone", "beside others"])
+def _company(request, monkeypatch):
+    """Whether modules are there that look into the context for a model's run: else that is as other tests have left it."""
+    monkeypatch.setattr(ours, "_INFERENCE", request.param)
+
+
 def noting(seen):
-    """User code that notes what it finds in the context, but for the span, and puts baggage of its own there."""
+    """User code that notes what it finds in the context, and puts baggage of its own there.
+
+    Not the span, nor of a model's run what says to who looks for it that it is over.
+    """
+
+    def mine(key, value):
+        return not (key.startswith("current-span") or (type(value) is ours.Inference and not value))
 
     def note(place):
-        values = {key: value for key, value in otel.get_current().items() if not key.startswith("current-span")}
+        values = {key: value for key, value in otel.get_current().items() if mine(key, value)}
         seen.append((place, values, whose.get()))
 
     def one(_):
@@ -389,6 +402,7 @@ async def noted(way, observing):
     return seen if way in ("stream", "astream") else sorted(seen, key=repr)  # at the same time, in no order
 
 
+@pytest.mark.usefixtures("_company")
 @pytest.mark.parametrize("way", ["stream", "astream", "astream_events v2", "invoke", "batch", "ainvoke", "abatch"])
 async def test_baggage_and_other_values_are_seen_as_without_us(bench, way):
     without = await asyncio.create_task(noted(way, lambda graph: graph))

@@ -1,9 +1,16 @@
-"""Benches for spans: one that shows no content, and one that does."""
+"""Benches for spans: one that shows no content, and one that does. A collector."""
 
 from __future__ import annotations
 
 import pytest
+from otlp_server import Collector
 from span_bench import Bench
+
+
+@pytest.fixture
+def collector():
+    with Collector() as made:
+        yield made
 
 
 @pytest.fixture

@@ -77,5 +77,10 @@ def failed(message="the prompt was: my secret diary", **over):
     return {"outcome": "error", "failure": Failure("openai.RateLimitError", message, "Traceback …\nboom"), **over}
 
 
+def quoting(words):
+    """A failure that says them twice."""
+    return Failure("ValueError", words, f"Traceback …\nValueError: {words}")
+
+
 def noted(run, kind="interrupt", payload=None, name=None):
     return Noted(run=run, kind=kind, at_ns=run.at_ns + 1000, name=name, payload=Payload(payload) if payload is not None else None)

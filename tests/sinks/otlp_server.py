@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -24,6 +27,12 @@ class Request:
         """Of an OTLP request: the protobuf spans."""
         decoded = ExportTraceServiceRequest.FromString(self.body)
         return [span for resource in decoded.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+    @property
+    def log_records(self):
+        """Of an OTLP request: the protobuf log records."""
+        decoded = ExportLogsServiceRequest.FromString(self.body)
+        return [record for resource in decoded.resource_logs for scope in resource.scope_logs for record in scope.log_records]
 
     @property
     def resource(self):
@@ -106,3 +115,23 @@ class Server:
     @property
     def spans(self):
         return [span for request in self.requests if "traces" in request.path for span in request.spans]
+
+
+@dataclass
+class Collector(Server):
+    """Takes 20 MiB a request, as OpenTelemetry's does, after `seconds`."""
+
+    seconds: float = 0.0
+    taken: list = field(default_factory=list)
+
+    def answer(self, request):
+        time.sleep(self.seconds)
+        if len(request.body) > 20 * 1024 * 1024:
+            return 413, b""
+        self.taken += request.log_records if request.path.endswith("/logs") else request.spans
+        return 200, b""
+
+    def once(self, number):
+        """So many spans, each of which has arrived once."""
+        assert max(Counter(span.span_id for span in self.taken).values()) == 1
+        assert len(self.taken) == number

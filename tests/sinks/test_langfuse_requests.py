@@ -20,7 +20,7 @@ from otel_records import NOW, TRACE, answered, chat, failed, finished, noted, st
 from otlp_server import Server, attributes
 
 from langgraph_observe.records import Payload, Scored
-from langgraph_observe.sinks import langfuse, otel
+from langgraph_observe.sinks import ingestion, langfuse, otel
 
 
 @pytest.fixture(autouse=True)
@@ -147,17 +147,24 @@ def test_a_server_that_asks_for_more_time_than_there_is_is_not_asked_again():
     assert traces.health()["lost"] == 1
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """It is tried three times, with no time between."""
+    monkeypatch.setattr(ingestion, "_PAUSES", (0.0, 0.0))
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [(401, "keys are refused (status 401)"), (403, "keys are refused"), (400, "status 400"), (500, "status 500")],
 )
-def test_what_the_server_refuses_is_said_once_and_counted(caplog, status, words):
+def test_what_the_server_refuses_is_said_once_and_counted(caplog, at_once, status, words):
     with Server(status=status) as server:
-        traces = langfuse.Traces(base_url=server.url, timeout=0.2, **KEYS)
+        traces = langfuse.Traces(base_url=server.url, timeout=60, **KEYS)
         for _ in range(3):
             traces(finished(started()))
-            assert traces.flush(5)
+            assert traces.flush(60)
         traces.close()
+    assert len(server.requests) == (9 if status == 500 else 3)
     assert traces.health() == {"queued": 0, "dropped": 0, "errors": 0, "lost": 3}
     (line,) = [line for line in caplog.records if line.levelname == "WARNING"]
     assert line.name == "langgraph_observe"
@@ -165,11 +172,11 @@ def test_what_the_server_refuses_is_said_once_and_counted(caplog, status, words)
     assert "secret" not in caplog.text
 
 
-def test_a_dead_server_is_said_once_and_counted(caplog):
-    traces = langfuse.Traces(base_url="http://127.0.0.1:9", timeout=0.2, **KEYS)
+def test_a_dead_server_is_said_once_and_counted(caplog, at_once):
+    traces = langfuse.Traces(base_url="http://127.0.0.1:9", timeout=60, **KEYS)
     for _ in range(2):
         traces(finished(started()))
-        assert traces.flush(5)
+        assert traces.flush(60)
     traces.close()
     assert traces.health()["lost"] == 2
     assert ["cannot be reached" in line.getMessage() for line in caplog.records] == [True]

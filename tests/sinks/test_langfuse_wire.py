@@ -69,10 +69,15 @@ def test_large_spans_are_encoded_once(monkeypatch):
     assert (len(server.observations), len(encoded)) == (20, 20)
 
 
-def test_a_server_that_names_a_time_is_given_it():
-    with Langfuse(statuses=[429], headers={"retry-after": "1"}) as server:
-        traces = sent(server, finished(started()), timeout=0.2)
-    assert (len(server.requests), len(server.observations)) == (2, 1)
+def test_a_server_that_names_a_time_is_given_it_whatever_the_timeout(monkeypatch):
+    with Langfuse(statuses=[429], headers={"retry-after": "50"}) as server:
+        traces = Traces(base_url=server.url, timeout=30, **KEYS)
+        waited = []
+        monkeypatch.setattr(traces._ingestion._closing, "wait", waited.append)
+        traces(finished(started()))
+        assert traces.flush(60)
+        traces.close()
+    assert (waited, len(server.requests), len(server.observations)) == ([50], 2, 1)
     assert traces.health() == QUIET
 
 

@@ -6,7 +6,6 @@ By a provider of our own, by the application's with the SDK's processor and expo
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TypedDict
 
 import pytest
@@ -17,8 +16,8 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from otel_records import finished, started
-from otlp_server import Server, attributes
+from otel_records import failed, finished, quoting, started
+from otlp_server import Collector, attributes
 
 from langgraph_observe import Observer
 from langgraph_observe.sinks import otel
@@ -27,26 +26,6 @@ from langgraph_observe.testing import ScriptedModel
 
 RUNS = 9
 """Of the calculator."""
-
-
-@dataclass
-class Collector(Server):
-    """Takes 20 MiB a request, as OpenTelemetry's does, after `seconds`."""
-
-    seconds: float = 0.0
-    taken: list = field(default_factory=list)
-
-    def answer(self, request):
-        time.sleep(self.seconds)
-        if len(request.body) > 20 * 1024 * 1024:
-            return 413, b""
-        self.taken += request.spans
-        return 200, b""
-
-    def once(self, number):
-        """So many spans, each of which has arrived once."""
-        assert max(Counter(span.span_id for span in self.taken).values()) == 1
-        assert len(self.taken) == number
 
 
 def own(url):
@@ -64,12 +43,6 @@ def langfuse(url):
 
 
 senders = pytest.mark.parametrize("sender", [own, applications, langfuse])
-
-
-@pytest.fixture
-def collector():
-    with Collector() as made:
-        yield made
 
 
 def calculator():
@@ -133,6 +106,19 @@ def test_three_hundred_visits_with_states_of_200_kb_all_arrive(collector, sender
         assert not any(sink.health().values())
     assert sum(span.name.endswith("visit") for span in collector.taken) == 300
     collector.once(601)  # with the graph and a condition after each visit
+
+
+@senders
+def test_three_hundred_failures_that_quote_their_prompts_all_arrive(collector, sender):
+    sink = sender(collector.url)
+    for _ in range(300):
+        run = started()
+        sink(run)
+        sink(finished(run, **failed(failure=quoting("x" * 100_000))))
+    assert sink.flush(60)
+    collector.once(300)
+    sink.close()
+    assert not any(sink.health().values())
 
 
 # -- queues that are full, and ends in the middle of something
