@@ -6,6 +6,8 @@ import os
 import random
 import uuid
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +23,7 @@ from langgraph.types import Command
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
-from langgraph_observe import CallbackHandler, Finished, Message, Observer, Payload, Started
+from langgraph_observe import CallbackHandler, Finished, Message, Observer, Payload, Started, testing
 from langgraph_observe.capture.tracker import GHOSTS, Run, Tracker
 from langgraph_observe.records import Outcome
 from langgraph_observe.sinks.otel import Spans
@@ -220,22 +222,28 @@ def busy(graph, runs, chance):
     forgotten.clear()
 
 
-def test_five_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behind(tmp_path):
-    sinks = Store(tmp_path / "traces.db"), Metrics(registry=CollectorRegistry()), Spans(tracer_provider=TracerProvider())
-    before = alive()  # of other tests
-    with Observer(*sinks) as observer:
+def lived(path):
+    """What is alive, and how much memory is in use, after each thousand of runs."""
+    sinks = Store(path), Metrics(registry=CollectorRegistry()), Spans(tracer_provider=TracerProvider())
+    with testing.strict(), Observer(*sinks) as observer:
         graph, chance, counts, memory = observer.watch(conversation()), random.Random(1), [], []
         for _ in range(5):
             busy(graph, 1_000, chance)
             gc.collect()
-            assert observer.flush(20)
+            assert observer.flush(60)
             assert len(observer.tracker) == 0
             assert len(observer.tracker._ghosts) <= GHOSTS
-            counts.append([now - old for now, old in zip(alive(), before, strict=True)])
+            counts.append(alive())
             memory.append(resident())
+    return len(sinks), counts, memory
 
-    few = 20 * len(sinks)  # what the threads have taken last stays until the next, with its messages; a leak would be thousands
+
+def test_five_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behind(tmp_path):
+    """In a process of their own: in this one, what other tests have left comes and goes meanwhile."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        sinks, counts, memory = process.submit(lived, tmp_path / "traces.db").result(300)
+    few = 10 * sinks  # the record that a sink's thread has taken last stays until the next, with its messages
     assert all(now <= then + few for then, now in zip(counts[1], counts[4], strict=True)), counts
     assert counts[4][0] <= GHOSTS + few  # ended runs that late children may still be put under
     assert max(counts[4][1:]) <= few, counts
-    assert memory[4] - memory[2] < 2 * 2, memory  # 2 MiB a thousand; the first fill caches and what other tests left free
+    assert memory[4] - memory[1] < 3 * 2, memory  # 2 MiB a thousand; the first fill caches
