@@ -2,13 +2,12 @@
 
 import asyncio
 import gc
-import os
 import random
+import sys
 import uuid
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -197,12 +196,6 @@ def conversation():
     return builder.compile()
 
 
-def resident():
-    """MiB of this process in memory."""
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def busy(graph, runs, chance):
     """Of the runs, a fifth are streams that their consumer forgets, and a twentieth fail."""
     forgotten = []
@@ -223,10 +216,13 @@ def busy(graph, runs, chance):
 
 
 def lived(path):
-    """What is alive, and how much memory is in use, after each thousand of runs."""
+    """What is alive, and how many blocks of memory are in use, after each thousand of runs.
+
+    Nothing is redacted: the redactor remembers some thousand texts, and here each has an id of its own.
+    """
     sinks = Store(path), Metrics(registry=CollectorRegistry()), Spans(tracer_provider=TracerProvider())
-    with testing.strict(), Observer(*sinks) as observer:
-        graph, chance, counts, memory = observer.watch(conversation()), random.Random(1), [], []
+    with testing.strict(), Observer(*sinks, process=()) as observer:
+        graph, chance, counts, blocks = observer.watch(conversation()), random.Random(1), [], []
         for _ in range(5):
             busy(graph, 1_000, chance)
             gc.collect()
@@ -234,16 +230,16 @@ def lived(path):
             assert len(observer.tracker) == 0
             assert len(observer.tracker._ghosts) <= GHOSTS
             counts.append(alive())
-            memory.append(resident())
-    return len(sinks), counts, memory
+            blocks.append(sys.getallocatedblocks())
+    return len(sinks), counts, blocks
 
 
 def test_five_thousand_runs_with_abandoned_streams_and_errors_leave_nothing_behind(tmp_path):
     """In a process of their own: in this one, what other tests have left comes and goes meanwhile."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        sinks, counts, memory = process.submit(lived, tmp_path / "traces.db").result(300)
+        sinks, counts, blocks = process.submit(lived, tmp_path / "traces.db").result(300)
     few = 10 * sinks  # the record that a sink's thread has taken last stays until the next, with its messages
     assert all(now <= then + few for then, now in zip(counts[1], counts[4], strict=True)), counts
     assert counts[4][0] <= GHOSTS + few  # ended runs that late children may still be put under
     assert max(counts[4][1:]) <= few, counts
-    assert memory[4] - memory[1] < 3 * 2, memory  # 2 MiB a thousand; the first fill caches
+    assert blocks[4] - blocks[1] < 1_000, blocks  # of three thousand runs; the first fill caches
