@@ -51,7 +51,7 @@ SINKS = {
     "completion": {"content"},
     "ids": {"gen_ai"},
     "lazy": set(),
-    "otlp": {"deferred"},
+    "otlp": set(),
     "ingestion": {"otlp"},
 }
 """What each sink may import of its neighbours: never another sink, but langfuse → otel."""

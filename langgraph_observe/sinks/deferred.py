@@ -179,7 +179,8 @@ class Deferred(Generic[T]):
         if self._write is not None:
             self._guarded(self._write, batch, len(batch))
         elif self._one is not None:
-            for item in in_turns(batch):
+            # who is behind works on: agents that leave nothing over would else have it drop what it could have delivered
+            for item in in_turns(batch) if self._queue.qsize() < self._batch else batch:
                 self._guarded(self._one, item, 1)
 
     def _guarded(self, call: Callable[..., object], argument: object, count: int) -> None:

@@ -27,7 +27,7 @@ from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
 from langgraph_observe.sinks import gen_ai, langfuse_sdk, observation
 from langgraph_observe.sinks.around import SAMPLED
-from langgraph_observe.sinks.deferred import Deferred, at_exit, in_turns
+from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ingestion import Ingestion
 from langgraph_observe.sinks.langfuse_sdk import NOTHING, Around, calls, others
 from langgraph_observe.sinks.otlp import REQUEST
@@ -130,7 +130,7 @@ class Traces:
         if not self._warned and langfuse_sdk.sends_ours(self._public_key):
             self._warned = True
             log.warning("Langfuse's SDK sends spans of model calls, and of otel.Spans, a second time: %s stops that", REMEDY)
-        told = [self._told(record, around) for record, around in in_turns(batch)]
+        told = [self._told(record, around) for record, around in batch]
         spans = [one for one in told if isinstance(one, ReadableSpan)]
         scores = [one for one in told if isinstance(one, dict)]
         token = otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))  # our own requests are not to be traced

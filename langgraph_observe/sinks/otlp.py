@@ -10,8 +10,6 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from langgraph_observe.sinks.deferred import in_turns
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -56,7 +54,7 @@ def request(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
     It makes a message of each value and of each attribute, to copy them. What is rare on our spans is left to it.
     """
     made = encode_spans(spans[:1])
-    for span in in_turns(spans[1:]):
+    for span in spans[1:]:
         into, values = made.resource_spans[0].scope_spans[0].spans, span.attributes or {}
         if span.events or span.links or span.context.trace_state or not all(map(_plain, values.values())):
             into.append(encode_spans([span]).resource_spans[0].scope_spans[0].spans[0])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
-from langgraph_observe.sinks.deferred import in_turns
 from langgraph_observe.sinks.encoding import encoded
 from langgraph_observe.sinks.store import rows
 from langgraph_observe.sinks.store.histories import Histories, folded
@@ -76,9 +75,7 @@ class Batch:
     def _write_runs(self, db: sqlite3.Connection, histories: Histories) -> None:
         (last,) = db.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
         keys = count(last + 1)  # nobody else writes now; asking SQLite for each would forbid executemany
-        found = [
-            row for identity, record in in_turns(self._runs.items()) if (row := self._row(db, histories, identity, record, keys))
-        ]
+        found = [row for identity, record in self._runs.items() if (row := self._row(db, histories, identity, record, keys))]
         db.executemany(RUN, [run for run, _ in found])
         db.executemany(PAYLOADS, [payloads for _, payloads in found])
 
