@@ -295,10 +295,10 @@ class CallbackHandler(GraphCallbackHandler):
         `agenerate` starts it in a task of its own, which is over at once; it does report that it was cancelled.
         """
         flat = [payload.user(prompt) for prompt in prompts]
+        self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs, watched=False)
         caller.tell_the_rest(
             self, serialized, prompts, run_id=run_id, parent_run_id=parent_run_id, tags=tags, metadata=metadata, **kwargs
         )
-        self._model(serialized, flat, run_id, parent_run_id, tags, metadata or {}, kwargs, watched=False)
 
     def _model(
         self, serialized: dict[str, Any], messages: Sequence[Any], run_id: UUID, parent_run_id: UUID | None, tags: list[str] | None,
