@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Store", "StoreError", "default_path"]
 
 GIBIBYTE: Final = 2**30
+BATCH: Final = 2_048
+"""Records of one transaction at most: the more are waiting, the fewer statements for each (see `bulk`)."""
 
 
 class Store:
@@ -42,7 +44,7 @@ class Store:
         """
         self.path = Path(path or default_path()).expanduser()
         self._writer = Writer(self.path, keep_days=keep_days, keep_bytes=keep_bytes, busy_seconds=busy_seconds)
-        self._deferred = Deferred(self._writer, capacity=capacity, name="store")
+        self._deferred = Deferred(self._writer, capacity=capacity, batch=BATCH, name="store")
 
     def __call__(self, record: Record) -> None:
         """Queue a record. Never waits, never raises."""

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from langgraph_observe.payloads import text
 from langgraph_observe.records import Finished, Noted, Scored, Started
+from langgraph_observe.sinks.deferred import in_turns
 from langgraph_observe.sinks.encoding import encoded
-from langgraph_observe.sinks.store import rows
+from langgraph_observe.sinks.store import bulk, rows
 from langgraph_observe.sinks.store.histories import Histories, folded
 from langgraph_observe.sinks.store.schema import RUNS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
-    from langgraph_observe.payloads import Payload
     from langgraph_observe.records import Record
 
 Identity: TypeAlias = tuple[str, str]
 """Trace id and span id."""
-Row: TypeAlias = tuple[Sequence[object], Sequence[object]]
-"""Of `runs` and of `payloads`."""
+
+RUN: Final = f"INSERT OR REPLACE INTO runs(key, {', '.join(RUNS)})"
+PAYLOADS: Final = "INSERT OR REPLACE INTO payloads(key, rest, input, output, tools, histories)"
+EVENT: Final = "INSERT INTO events(trace_id, span_id, at_ns, kind, name, payload, omitted, histories)"
+TRACE: Final = "INSERT INTO traces(trace_id, at_ns)"
+SCORE: Final = "INSERT OR REPLACE INTO scores(id, trace_id, span_id, run_id, at_ns, name, value, comment, source)"
+STORED: Final = """SELECT json_group_array(json_array(asked.key, runs.key)) FROM json_each(?) AS asked CROSS JOIN runs
+    ON runs.trace_id = json_extract(asked.value, '$[0]') AND runs.span_id = json_extract(asked.value, '$[1]')"""
+MANY: Final = 512
+"""Runs in a batch that do not come together unless the thread is behind: then it does not stand back for others."""
 
 
-def _into(table: str, count: int, columns: str = "") -> str:
-    return f"INSERT OR REPLACE INTO {table}{columns} VALUES({', '.join('?' * count)})"
+class Row(NamedTuple):
+    """A run, for `runs` and for `payloads`."""
 
-
-RUN: Final = _into("runs", 1 + len(RUNS), f"(key, {', '.join(RUNS)})")
-PAYLOADS: Final = _into("payloads", 6, "(key, rest, input, output, tools, histories)")
-EVENT: Final = _into("events", 8, "(trace_id, span_id, at_ns, kind, name, payload, omitted, histories)")
-SCORE: Final = _into("scores", 9, "(id, trace_id, span_id, run_id, at_ns, name, value, comment, source)")
-TRACE: Final = "INSERT INTO traces VALUES(?, ?) ON CONFLICT DO UPDATE SET at_ns = min(at_ns, excluded.at_ns)"
+    stored: int | None
+    """Its key, if it has a row."""
+    columns: Sequence[object]
+    rest: str
+    contents: tuple[str | None, ...]
+    """Whose histories are not settled."""
 
 
 class Batch:
@@ -44,7 +51,6 @@ class Batch:
         self.unreadable = 0
         self.failure: Exception | None = None
         self._runs: dict[Identity, Started | Finished] = {}
-        self._begun: set[Identity] = set()
         self._noted: list[Noted] = []
         self._scored: list[Scored] = []
         for record in records:
@@ -53,7 +59,6 @@ class Batch:
     def _add(self, record: Record) -> None:
         match record:
             case Started():
-                self._begun.add(_identity(record))
                 self._runs.setdefault(_identity(record), record)
             case Finished(run=run):
                 self._runs[_identity(run)] = record
@@ -65,24 +70,22 @@ class Batch:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Write it all, in the caller's transaction. A record that cannot be read is left out, in `unreadable` and `failure`."""
-        histories = Histories(db)
-        self._write_runs(db, histories)
-        db.executemany(EVENT, [_event(histories, noted) for noted in self._noted])
-        histories.write()
-        db.executemany(SCORE, [_score(scored) for scored in self._scored])
-        db.executemany(TRACE, self._traces())
-
-    def _write_runs(self, db: sqlite3.Connection, histories: Histories) -> None:
+        histories, stored = Histories(db), self._stored(db)
+        turns = in_turns(self._runs.items()) if len(self._runs) < MANY else self._runs.items()
+        runs = [row for identity, record in turns if (row := self._row(histories, stored.get(identity), record))]
+        events = [(noted, folded(histories, noted.payload)) for noted in self._noted]
+        histories.settle()
+        histories.write([row.stored for row in runs if row.stored is not None])
         (last,) = db.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
-        keys = count(last + 1)  # nobody else writes now; asking SQLite for each would forbid executemany
-        found = [row for identity, record in self._runs.items() if (row := self._row(db, histories, identity, record, keys))]
-        db.executemany(RUN, [run for run, _ in found])
-        db.executemany(PAYLOADS, [payloads for _, payloads in found])
+        new = count(last + 1)  # nobody else writes now
+        keys = [next(new) if row.stored is None else row.stored for row in runs]
+        bulk.insert(db, RUN, [(key, *row.columns) for key, row in zip(keys, runs, strict=True)])
+        bulk.insert(db, PAYLOADS, [(key, row.rest, *histories.settled(row.contents)) for key, row in zip(keys, runs, strict=True)])
+        bulk.insert(db, EVENT, [_event(noted, *histories.settled([payload])) for noted, payload in events])
+        bulk.insert(db, SCORE, [_score(scored) for scored in self._scored])
+        bulk.insert(db, TRACE, self._traces(), "ON CONFLICT DO UPDATE SET at_ns = min(at_ns, excluded.at_ns)")
 
-    def _row(
-        self, db: sqlite3.Connection, histories: Histories, identity: Identity, record: Started | Finished, keys: Iterator[int]
-    ) -> Row | None:
-        stored = self._stored(db, identity, record)
+    def _row(self, histories: Histories, stored: int | None, record: Started | Finished) -> Row | None:
         if stored is not None and isinstance(record, Started):
             return None
         try:
@@ -90,18 +93,13 @@ class Batch:
         except Exception as error:  # of a lazy usage, a price, an odd mapping: one record's, not the batch's
             self.unreadable, self.failure = self.unreadable + 1, error
             return None
-        contents = _contents(histories, rows.payloads(record).values())
-        if stored is not None:
-            histories.release(stored)
-        key = next(keys) if stored is None else stored
-        return (key, *columns), (key, rest, *contents)
+        contents = tuple(folded(histories, payload) for payload in rows.payloads(record).values())
+        return Row(stored, columns, rest, contents)
 
-    def _stored(self, db: sqlite3.Connection, identity: Identity, record: Started | Finished) -> int | None:
-        """The key of the run's row. No need to ask for a run that began and ended in this batch."""
-        if isinstance(record, Finished) and identity in self._begun:
-            return None
-        row = db.execute("SELECT key FROM runs WHERE trace_id = ? AND span_id = ?", identity).fetchone()
-        return row and int(row[0])
+    def _stored(self, db: sqlite3.Connection) -> dict[Identity, int]:
+        """The keys of the runs that have a row."""
+        asked = list(self._runs)
+        return {asked[place]: key for place, key in bulk.asked(db, STORED, asked)}
 
     def _traces(self) -> list[tuple[str, int]]:
         first: dict[str, int] = {}
@@ -115,18 +113,10 @@ def _identity(run: Started) -> Identity:
     return run.trace_id, run.span_id
 
 
-def _contents(histories: Histories, payloads: Iterable[Payload | None]) -> tuple[str | None, ...]:
-    """Each payload's JSON, and the histories that they refer to."""
-    kept: list[int] = []
-    contents = [folded(histories, payload, kept) for payload in payloads]
-    return (*contents, encoded(kept) if kept else None)
-
-
-def _event(histories: Histories, noted: Noted) -> Sequence[object]:
+def _event(noted: Noted, payload: str | None, histories: str | None) -> Sequence[object]:
     name = noted.name and text(noted.name)
     omitted = encoded(noted.payload.omitted) if noted.payload and noted.payload.omitted else None
-    payload, kept = _contents(histories, [noted.payload])
-    return noted.run.trace_id, noted.run.span_id, noted.at_ns, text(noted.kind), name, payload, omitted, kept
+    return noted.run.trace_id, noted.run.span_id, noted.at_ns, text(noted.kind), name, payload, omitted, histories
 
 
 def _score(scored: Scored) -> Sequence[object]:

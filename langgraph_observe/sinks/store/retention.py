@@ -6,8 +6,11 @@ a lock (0.4 s for 100,000 runs), and giving pages back only to take them again i
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from langgraph_observe.sinks.encoding import encoded
+from langgraph_observe.sinks.store import bulk
 from langgraph_observe.sinks.store.histories import release
 
 if TYPE_CHECKING:
@@ -15,31 +18,43 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 16
 """Traces that are forgotten after a batch, beside as many as it had records. Thirty runs each: about 15 ms."""
-KEYS: Final = "SELECT key FROM runs WHERE trace_id = :trace"
+AT_ONCE: Final = 64
+"""Traces that one look at the size of the file may cost."""
 END_OF_TIME: Final = 2**63 - 1
+OVERDUE: Final = """SELECT json_group_array(trace_id) FROM (SELECT trace_id FROM traces WHERE at_ns < CASE
+        WHEN (SELECT page_size * (page_count - freelist_count) FROM pragma_page_size, pragma_page_count, pragma_freelist_count)
+            > json_extract(?1, '$.bytes') THEN json_extract(?1, '$.end') ELSE json_extract(?1, '$.before') END
+    ORDER BY at_ns LIMIT json_extract(?1, '$.most'))"""
+"""The oldest, all of them while the file holds more than it may: pages that hold something are those that are not free."""
+HELD: Final = """SELECT json_group_array(history) FROM (
+    SELECT json_each.value AS history FROM runs JOIN payloads USING(key), json_each(payloads.histories)
+        WHERE trace_id IN (SELECT value FROM json_each(?1))
+    UNION ALL SELECT json_each.value FROM events, json_each(events.histories) WHERE trace_id IN (SELECT value FROM json_each(?1)))"""
+FORGET: Final = (
+    "DELETE FROM payloads WHERE key IN (SELECT key FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)))",
+    "DELETE FROM events WHERE trace_id IN (SELECT value FROM json_each(?))",
+    "DELETE FROM runs WHERE trace_id IN (SELECT value FROM json_each(?))",
+    "DELETE FROM scores WHERE trace_id IN (SELECT value FROM json_each(?))",
+    "DELETE FROM traces WHERE trace_id IN (SELECT value FROM json_each(?))",
+)
 
 
-def overdue(db: sqlite3.Connection, *, before_ns: int | None, keep_bytes: int | None) -> str | None:
-    """The next trace to forget: one that began before `before_ns`, or the oldest while the file holds more than `keep_bytes`."""
-    full = keep_bytes is not None and used_bytes(db) > keep_bytes
-    before = END_OF_TIME if full else before_ns or 0
-    found = db.execute("SELECT trace_id FROM traces WHERE at_ns < ? ORDER BY at_ns LIMIT 1", (before,)).fetchone()
-    return found and str(found[0])
+def overdue(db: sqlite3.Connection, most: int, *, before_ns: int | None, keep_bytes: int | None) -> list[str]:
+    """The next traces to forget: those that began before `before_ns`, or the oldest if the file holds more than `keep_bytes`."""
+    asked = {"bytes": keep_bytes, "end": END_OF_TIME, "before": before_ns or 0, "most": most}
+    found: list[str] = bulk.asked(db, OVERDUE, asked)
+    return found
 
 
-def used_bytes(db: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
-    (size,), (pages,), (free,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("page_size", "page_count", "freelist_count"))
-    return int(size * (pages - free))
+def forget(db: sqlite3.Connection, most: int, *, before_ns: int | None, keep_bytes: int | None) -> None:
+    """Delete the next traces, about so many at most, and all that only they refer to, in the caller's transaction.
 
-
-def forget(db: sqlite3.Connection, trace: str) -> None:
-    """Delete a trace and all that only it refers to, in the caller's transaction."""
-    of_trace = {"trace": trace}
-    for table, where in (("payloads", f"key IN ({KEYS})"), ("events", "trace_id = :trace")):
-        rows = f"FROM {table}, json_each({table}.histories) WHERE {table}.{where}"
-        for (history,) in db.execute(f"SELECT json_each.value {rows}", of_trace).fetchall():
-            release(db, history)
-        db.execute(f"DELETE FROM {table} WHERE {where}", of_trace)  # noqa: S608 - our own names
-    for table in ("runs", "scores", "traces"):
-        db.execute(f"DELETE FROM {table} WHERE trace_id = :trace", of_trace)  # noqa: S608 - our own names
+    One at first, then more at a time: what is left may be small enough.
+    """
+    few, done = 1, 0
+    while done < most and (traces := overdue(db, few, before_ns=before_ns, keep_bytes=keep_bytes)):
+        held = Counter(bulk.asked(db, HELD, traces))
+        for statement in FORGET:
+            db.execute(statement, (encoded(traces),))
+        release(db, held)
+        few, done = min(2 * few, AT_ONCE), done + len(traces)

@@ -10,8 +10,6 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager, suppress
-from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from langgraph_observe.sinks.store import retention, schema
@@ -79,9 +77,8 @@ class Writer:
 
     def write(self, records: Sequence[Record]) -> None:
         """Write a batch in one transaction, then forget a little of what is overdue in another."""
-        self._guarded(len(records), lambda db: self._append(db, records))
-        if self._db is not None:
-            self._guarded(0, lambda db: self._forget(db, retention.CHUNK + len(records)))
+        most = retention.CHUNK + len(records)
+        self._guarded(len(records), lambda db: self._append(db, records), lambda db: self._forget(db, most))
 
     def close(self) -> None:
         """Close the file, unless a batch that is being written hangs. The next batch opens it again."""
@@ -114,11 +111,14 @@ class Writer:
             with suppress(sqlite3.Error):
                 db.close()
 
-    def _guarded(self, at_stake: int, job: Callable[[sqlite3.Connection], None]) -> None:
+    def _guarded(self, at_stake: int, *jobs: Callable[[sqlite3.Connection], None]) -> None:
+        """The first of the jobs is what records are at stake for."""
         with self._free:
             try:
                 with self._alone():
-                    job(self._connection())
+                    for job in jobs:
+                        job(self._connection())
+                        at_stake = 0
             except (sqlite3.Error, OSError, schema.StoreError) as error:
                 self._disconnect()
                 self._lost(at_stake, error)
@@ -139,7 +139,8 @@ class Writer:
         SQLite's own lock would do for writing (BEGIN IMMEDIATE), but it polls, and SQLite before 3.51.3 may, rarely, corrupt
         a WAL that two connections write and checkpoint in the same instant. The kernel lets go of this lock with the process.
         """
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._path.parent.exists():
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sys.platform == "win32":
             yield
             return
@@ -199,12 +200,9 @@ class Writer:
 
     def _forget(self, db: sqlite3.Connection, most: int) -> None:
         before_ns = None if self._keep_ns is None else self._now() - self._keep_ns
-        following = partial(retention.overdue, db, before_ns=before_ns, keep_bytes=self._keep_bytes)
-        if following() is None:  # nearly always: no lock for nothing
-            return
-        with _transaction(db):
-            for trace in islice(iter(following, None), most):
-                retention.forget(db, trace)
+        if retention.overdue(db, 1, before_ns=before_ns, keep_bytes=self._keep_bytes):  # nearly never: no lock for nothing
+            with _transaction(db):
+                retention.forget(db, most, before_ns=before_ns, keep_bytes=self._keep_bytes)
 
 
 def _before_forks(writer: Writer) -> None:
