@@ -10,12 +10,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel
 from opentelemetry.baggage import _BAGGAGE_KEY
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import format_span_id
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -41,6 +43,21 @@ _INFERENCE: Final = {
 }
 """What OpenTelemetry's own instrumentations and OpenLLMetry's look for, and the module without which there is none of them.
 OpenInference looks for nothing of the kind."""
+
+
+def _variable() -> tuple[Callable[[], otel.Context], Callable[[otel.Context], object]]:
+    """What reads the current context and what sets it: the variable itself, where OpenTelemetry keeps it in nothing but one.
+
+    Its own functions are two calls each, for every chunk of a stream and every run.
+    """
+    runtime = otel._RUNTIME_CONTEXT  # noqa: SLF001 - the variable is told nowhere else
+    variable = getattr(runtime, "_current_context", None)
+    if type(runtime) is ContextVarsRuntimeContext and isinstance(variable, ContextVar):
+        return variable.get, variable.set
+    return otel.get_current, otel.attach
+
+
+_now, _attach = _variable()
 
 
 class Scope:
@@ -87,7 +104,7 @@ class Scope:
             self.around = before
         asked = [key for key, module in _INFERENCE.items() if module in sys.modules] if inference and span.is_recording() else []
         if asked:
-            otel.attach(otel.Context({**otel.get_current(), **dict.fromkeys(asked, Inference(self))}))
+            _attach(otel.Context({**_now(), **dict.fromkeys(asked, Inference(self))}))
 
     def end(self) -> None:
         """The run is over. A root gives the caller its own span back, where the end still runs in its context."""
@@ -98,34 +115,34 @@ class Scope:
 
 def exchange(span: trace.Span) -> trace.Span:
     """Make this span current, and give back the one that was. Whatever else is in the context is the user's and stays."""
-    context = otel.get_current()
+    context = _now()
     before = context.get(_SPAN_KEY)
     if type(before) is not Current and not isinstance(before, trace.Span):
         before = trace.INVALID_SPAN
     if span is not before:
         changed = otel.Context({**context, _SPAN_KEY: span})
-        otel.attach(_saying(span, changed) if _BAGGAGE_KEY in context or (type(span) is Current and span.root.says) else changed)
+        _attach(_saying(span, changed) if _BAGGAGE_KEY in context or (type(span) is Current and span.root.says) else changed)
     return before
 
 
-class _Turns:
+def _turns() -> Callable[[trace.Span], trace.Span]:
     """`exchange`, turn by turn between the same two contexts, each of which is made once."""
+    here, there = otel.Context(), otel.Context()
+    ours: trace.Span = trace.INVALID_SPAN
+    theirs: trace.Span = trace.INVALID_SPAN
 
-    __slots__ = ("_here", "_there")
+    def turn(span: trace.Span) -> trace.Span:
+        nonlocal here, there, ours, theirs
+        now = _now()
+        if now is here and span is theirs:  # nobody has attached anything since the last turn
+            here, there, ours, theirs = there, here, theirs, ours
+            _attach(here)
+            return theirs
+        ours, theirs, there = span, exchange(span), now
+        here = _now()
+        return theirs
 
-    def __init__(self) -> None:
-        self._here: tuple[otel.Context, trace.Span] = (otel.Context(), trace.INVALID_SPAN)
-        self._there: tuple[otel.Context, trace.Span] = self._here
-
-    def __call__(self, span: trace.Span) -> trace.Span:
-        now = otel.get_current()
-        if now is self._here[0] and span is self._there[1]:  # nobody has attached anything since the last turn
-            self._here, self._there = self._there, self._here
-            otel.attach(self._here[0])
-            return self._there[1]
-        before = exchange(span)
-        self._here, self._there = (otel.get_current(), span), (now, before)
-        return before
+    return turn
 
 
 def _saying(span: trace.Span, context: otel.Context) -> otel.Context:
@@ -267,10 +284,10 @@ def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any
         chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isgenerator(chunks):  # a class of the user's own may return anything that can be iterated
             chunks = (chunk for chunk in chunks)
-        back = _Turns() if swap else _leave
+        back = _turns() if swap else _leave
         current = back if taken else _leave
         inner = trace.get_current_span()
-        step: Callable[[], Any] = partial(next, chunks)
+        step = forward = chunks.__next__
         try:
             while True:
                 outer = current(inner)
@@ -286,7 +303,7 @@ def between(start: Callable[..., Streaming]) -> Callable[..., Generator[Any, Any
                     taken(chunk)
                 try:
                     yield chunk
-                    step = partial(next, chunks)
+                    step = forward
                 except GeneratorExit:  # wherever it is closed: in a span of the consumer's, or anywhere by the garbage collector
                     outer = current(inner) if taken else trace.get_current_span()
                     raise
@@ -306,10 +323,11 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
         chunks, taken, failed, swap = start(self, input, config, *more, **options)
         if not inspect.isasyncgen(chunks):
             chunks = (chunk async for chunk in chunks)
-        back = _Turns() if swap else _leave
+        back = _turns() if swap else _leave
         current = back if taken else _leave
         inner = trace.get_current_span()
         step: Callable[[], Awaitable[Any]] = partial(unheard, chunks)
+        forward = chunks.__anext__
         try:
             while True:
                 outer = current(inner)
@@ -325,7 +343,7 @@ def abetween(start: Callable[..., Streaming]) -> Callable[..., AsyncGenerator[An
                     taken(chunk)
                 try:
                     yield chunk
-                    step = chunks.__anext__
+                    step = forward
                 except GeneratorExit:  # wherever it is closed: in a span of the consumer's, or anywhere by the garbage collector
                     outer = current(inner) if taken else trace.get_current_span()
                     raise

@@ -61,8 +61,8 @@ class Events(Pieces):
             complete = self._read(chunk)
         else:
             complete = sum(self._read(chunk[at : at + _WINDOW]) for at in range(0, len(chunk), _WINDOW))
-        if complete:
-            self.add(now, complete)
+        for _ in range(complete):
+            self.add(now)
 
     def _read(self, chunk: bytes) -> int:
         """How many events this completes. `splitlines` knows all ends of a line, of bytes no others, and is slow on long ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from inspect import isasyncgen
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from langgraph_observe.capture.caller import codes_of
 from langgraph_observe.capture.pieces import Pieces
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from langgraph_observe.capture.handler import CallbackHandler
 
+_Counted: TypeAlias = "tuple[Callable[[], int], Callable[[int], None], dict[str, int]]"
+"""Of an observed run: its clock, what takes a moment, how many there were of each mode."""
 _OTHER: Final = "__other__"
 _OWN: Final = "langgraph."
 """LangGraph's modules: no code of the user's runs there between two chunks. They are known by name, for to import one is to watch
@@ -48,34 +50,36 @@ def counter(
     if id(reader.f_code) in inside:
         return None if str(reader.f_globals.get("__name__")).startswith(_OWN) else _nothing
     mode = _mode(pregel, options)
-    counted: list[tuple[Callable[[], int], Pieces]] = []
+    each = None if isinstance(mode, str) else mode
+    counted: list[_Counted] = []
 
     def taken(chunk: Any) -> None:
         if not counted:
-            counted.extend(_begun(runs()))
-        kind = mode(chunk)
-        for now, pieces in counted:
-            pieces.add(now())
-            pieces.kinds[kind] = pieces.kinds.get(kind, 0) + 1
+            counted.extend(_begun(runs(), mode if isinstance(mode, str) else None))
+        for now, add, kinds in counted:
+            add(now())
+            if each is not None:
+                kind = each(chunk)
+                kinds[kind] = kinds.get(kind, 0) + 1
 
     return taken
 
 
-def _begun(runs: Iterable[tuple[CallbackHandler, Any]]) -> Iterable[tuple[Callable[[], int], Pieces]]:
+def _begun(runs: Iterable[tuple[CallbackHandler, Any]], kind: str | None) -> Iterable[_Counted]:
     for handler, run_id in runs:
-        pieces = Pieces()
+        pieces = Pieces(kind)
         if run_id is not None and (run := handler.tracker.get(run_id)) is not None:
             run.pieces = pieces
-        yield handler.tracker.now, pieces
+        yield handler.tracker.now, pieces.add, pieces.kinds
 
 
-def _mode(pregel: Any, options: Mapping[str, Any]) -> Callable[[Any], str]:
+def _mode(pregel: Any, options: Mapping[str, Any]) -> str | Callable[[Any], str]:
     """Which mode a chunk is of: asked for one, all are; of several, the chunk says."""
     asked = options.get("stream_mode") or getattr(pregel, "stream_mode", None) or _OTHER
     if options.get("version") == "v2":
         return lambda chunk: _named(chunk, "type")
     if isinstance(asked, str):
-        return lambda _: asked
+        return asked
     place = 1 if options.get("subgraphs") else 0
     return lambda chunk: _named(chunk, place)
 

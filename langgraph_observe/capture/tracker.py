@@ -268,7 +268,10 @@ class Tracker:
 
     def token(self, run_id: UUID) -> None:
         """A piece of an answer has come that says something: `piece`, in the fewest steps, for there are thousands."""
-        run = self._runs.get(key_of(run_id))
+        try:
+            run = self._runs.get(run_id.int)
+        except AttributeError:  # see `key_of`
+            run = self.get(run_id)
         if run is not None:
             if run.pieces is None:
                 run.pieces = Pieces()

@@ -67,7 +67,8 @@ def test_the_longest_gap_is_the_longest(gaps):
 def test_a_timeline_is_short_and_goes_from_the_first_piece_to_the_last(portions):
     pieces = Pieces()
     for moment, portion in enumerate(portions, 1):
-        pieces.add(moment * SECOND, portion)
+        for _ in range(portion):
+            pieces.add(moment * SECOND)
     timeline = pieces.told(0).timeline
     assert len(timeline) <= POINTS
     assert timeline[0] == (1, portions[0])
