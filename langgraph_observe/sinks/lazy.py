@@ -6,7 +6,7 @@ Where somebody could tell the difference (a processor that is told of starts, a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, Tracer
@@ -24,8 +24,22 @@ _DEAF: Final = {kind.on_start for kind in (SpanProcessor, BatchSpanProcessor, Si
 
 def puts_off(tracer: trace.Tracer, root: trace.Span) -> bool:
     """Whether the spans below a root may be made late: nobody is told of a start, and all of a trace are sampled or none."""
-    sampled = root.get_span_context().trace_flags.sampled
-    if type(tracer) is not Tracer or not _of_traces(tracer.sampler) or root.is_recording() is not sampled:
+    return root.is_recording() is root.get_span_context().trace_flags.sampled and _unnoticed(tracer)
+
+
+def begun(tracer: trace.Tracer, run: Started) -> trace.SpanContext | None:
+    """What will be a root's, if that may be made late, too: where every root is sampled, there is nothing to ask the SDK for."""
+    if run.parent_span_id is not None or not _unnoticed(tracer):
+        return None
+    first, enabled = getattr(tracer.sampler, "_root", tracer.sampler), getattr(tracer, "_is_enabled", None)
+    if first is not ALWAYS_ON or enabled is None or not enabled():
+        return None
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    return trace.SpanContext(int(run.trace_id, 16), int(run.span_id, 16), is_remote=False, trace_flags=sampled)
+
+
+def _unnoticed(tracer: trace.Tracer) -> TypeGuard[Tracer]:
+    if type(tracer) is not Tracer or not _of_traces(tracer.sampler):
         return False
     told = getattr(tracer.span_processor, "_span_processors", None)
     return told is not None and all(type(one).on_start in _DEAF for one in told)

@@ -18,7 +18,7 @@ from langgraph_observe.sinks import content as said
 from langgraph_observe.sinks.around import suppressed
 from langgraph_observe.sinks.deferred import Deferred, at_exit
 from langgraph_observe.sinks.ids import minted, spans_of, tracer_of
-from langgraph_observe.sinks.lazy import Lazy, puts_off
+from langgraph_observe.sinks.lazy import Lazy, begun, puts_off
 from langgraph_observe.sinks.otlp import Bounded, Counted, Load, within
 from langgraph_observe.sinks.shown import Shown, exceptions
 
@@ -148,7 +148,7 @@ class Spans:
     def _start(self, run: Started, parent: _Open | None, tracer: trace.Tracer) -> _Open:
         context = _beyond(run) if parent is None else _ANY if parent.lazy else otel.get_current()
         above = parent.span if parent else trace.get_current_span(context)
-        lazy = parent.lazy if parent else None
+        lazy = parent.lazy if parent else begun(tracer, run)
         others = spans_of(tracer) if parent is None or parent.others is None else parent.others
         if run.kind == "node" and not self._node_spans:
             return _Open(tracer, above, owned=False, others=others, lazy=lazy)

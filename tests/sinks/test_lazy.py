@@ -149,6 +149,48 @@ def test_a_sampler_that_asks_more_than_the_trace_is_asked_at_once(sampler, lazy)
     assert isinstance(world.sink.span(below), Lazy) is lazy
 
 
+@pytest.mark.parametrize(
+    ("sampler", "late"),
+    [
+        (ALWAYS_ON, True),
+        (ParentBased(ALWAYS_ON), True),
+        (ALWAYS_OFF, False),
+        (TraceIdRatioBased(1.0), False),
+        (ParentBased(TraceIdRatioBased(1.0)), False),
+        (ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF), False),
+        (OfNodes(), False),
+    ],
+)
+def test_a_root_waits_too_where_every_root_is_sampled(sampler, late):
+    world = World(sampler=sampler)
+    root, _ = opened(world)
+    span = world.sink.span(root)
+    assert isinstance(span, Lazy) is late
+    assert f"{span.get_span_context().trace_id:032x}" == root.trace_id
+    assert (
+        span.get_span_context().trace_flags.sampled
+        is span.is_recording()
+        is not (sampler is ALWAYS_OFF or isinstance(sampler, OfNodes))
+    )
+
+
+def test_a_root_below_somebody_elses_span_is_made_at_once():
+    world = World()
+    root = started(kind="graph", parent_span_id="00000000000000bb")
+    world.sink(root)
+    assert not isinstance(world.sink.span(root), Lazy)
+
+
+def test_a_tracer_that_was_switched_off_gives_no_root(monkeypatch):
+    world = World()
+    root, _ = opened(world)
+    monkeypatch.setattr(type(world.sink._found()), "_is_enabled", lambda _: False)
+    second = started(kind="graph", span_id="00000000000000cc", id="second")
+    world.sink(second)
+    assert not world.sink.span(second).is_recording()
+    assert world.sink.span(root).is_recording()
+
+
 def test_of_a_trace_that_is_not_sampled_nothing_is_made():
     world = World(sampler=ALWAYS_OFF)
     root = started()
