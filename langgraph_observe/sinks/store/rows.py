@@ -27,17 +27,9 @@ _ELSEWHERE: Final = frozenset({"input", "output", "tools", "run", "measured"})
 
 def _fits(value: object) -> bool:
     """A column's affinity makes numbers again of what is turned into text for being of another class or too big."""
-    match value:
-        case None:
-            return True
-        case str():
-            return type(value) is str and value.isascii()
-        case bool() | float():
-            return True
-        case int():
-            return -(2**63) <= value < 2**63
-        case _:
-            return False
+    if type(value) is str:
+        return value.isascii()
+    return isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
 
 
 def _without_column(record: type, columns: Iterable[str]) -> Callable[[object], dict[str, object]]:
@@ -45,7 +37,9 @@ def _without_column(record: type, columns: Iterable[str]) -> Callable[[object], 
     left = [field for field in fields(record) if field.name not in _ELSEWHERE.union(columns)]
     names, defaults = [field.name for field in left], [_default(field) for field in left]
     values = attrgetter(*names)
-    return lambda one: {n: _data(v) for n, v, default in zip(names, values(one), defaults, strict=True) if v != default}
+    return lambda one: {
+        n: _data(v) for n, v, default in zip(names, values(one), defaults, strict=True) if v is not default and v != default
+    }
 
 
 def _default(field: Field[object]) -> object:
@@ -80,7 +74,7 @@ def columns(record: Started | Finished) -> tuple[object, ...]:
 
 def fitting(values: Iterable[object]) -> list[object]:
     """What SQLite takes. Exact types go as they are: looking closer at each took a third of the time of a row."""
-    return [value if _fits(value) else text(value) for value in values]
+    return [value if value is None or _fits(value) else text(value) for value in values]
 
 
 def rest(record: Started | Finished) -> str:
