@@ -49,8 +49,6 @@ _TINY: Final = frozenset({int, float, bool, type(None)})
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "HumanMessageChunk": "user"}
 _MESSAGE_FIELDS: Final = ("name", "id", "tool_calls", "invalid_tool_calls", "tool_call_id")
 _MESSAGES: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage})
-_CHANGING: Final = ("additional_kwargs", "tool_calls", "invalid_tool_calls")
-"""What code may write into, of a message whose content is a text."""
 _NOISE: Final = frozenset({"tool_calls", "function_call"})  # OpenAI's raw form of what `tool_calls` already says
 
 
@@ -76,11 +74,11 @@ class Memory:
             return None
         if len(raws) <= MANY:
             return list(map(self.message, raws))
-        held = [(raw, told.copy() if _settled(told := raw.__dict__) else self.message(raw)) for raw in raws]
-        return Lazy(held, self._made)
+        held = [told.copy() if _settled(told := raw.__dict__) else self.message(raw) for raw in raws]
+        return Lazy((tuple(raws), held), self._made)
 
     def _made(self, held: Any) -> list[Message]:
-        return [one if type(one) is Message else self._of(raw, one) for raw, one in held]
+        return [one if type(one) is Message else self._of(raw, one) for raw, one in zip(*held, strict=True)]
 
     def message(self, raw: BaseMessage) -> Message:
         """The one `Message` of this object, for as long as its parts are the same."""
@@ -99,8 +97,13 @@ class Memory:
 
 
 def _settled(fields: Mapping[str, Any]) -> bool:
-    """Whether nothing in it can change but by being replaced, so that a copy of its fields is all that is to be kept."""
-    return type(fields.get("content")) is str and not any(map(fields.get, _CHANGING))
+    """Whether nothing in it can change but by being replaced, so that a copy of its fields is all that is to be kept.
+
+    Of a message whose content is a text, code may write into three fields. In the fewest steps: a history has thousands.
+    """
+    return type(fields.get("content")) is str and not (
+        fields.get("additional_kwargs") or fields.get("tool_calls") or fields.get("invalid_tool_calls")
+    )
 
 
 def message(raw: BaseMessage, fields: dict[str, Any]) -> Message:
