@@ -7,7 +7,7 @@ from typing import Final
 
 from langgraph_observe.records import STALL_SECONDS, Stream
 
-HELD: Final = 1_024
+HELD: Final = 128
 """Moments that are not counted yet: to count one by one takes four times as long."""
 POINTS: Final = 64
 """Of a timeline. When there are as many, every second one goes, and only every second piece is noted from then on."""

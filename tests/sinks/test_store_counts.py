@@ -3,7 +3,9 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from langgraph_observe.explore.storefile import StoreFile
 from langgraph_observe.payloads import Message, Payload
 from langgraph_observe.records import Finished, Noted, Started
+from langgraph_observe.sinks.store import batch, bulk
 from langgraph_observe.sinks.store.writer import Writer
 
 DAY_NS = 86_400 * 10**9
@@ -61,24 +64,30 @@ batches = st.lists(st.tuples(st.lists(told, max_size=12), st.booleans()), min_si
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(batches=batches)
-def test_every_reference_is_counted_and_what_nobody_refers_to_is_gone(tmp_path_factory, batches):
+@given(batches=batches, heavy=st.sampled_from([1, 300, batch.HEAVY]))
+def test_every_reference_is_counted_and_what_nobody_refers_to_is_gone(tmp_path_factory, batches, heavy):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(batch, "HEAVY", heavy)
+        every_reference_is_counted(tmp_path_factory, batches)
+
+
+def every_reference_is_counted(tmp_path_factory, batches):
     path = tmp_path_factory.mktemp("store") / "traces.db"
     now = DAY_NS
     writer = Writer(path, keep_days=1, keep_bytes=None, busy_seconds=5, now=lambda: now)
     last = {}
     for records, forgets in batches:
         now += 2 * DAY_NS if forgets else 0
-        batch = []
+        told = []
         for kind, trace, span, numbers in records:
             run = run_of(f"{trace:032x}", span, said(numbers), at_ns=now)
             if kind == "noted":
-                batch.append(Noted(run=run, kind="custom", at_ns=now, payload=Payload(said(numbers))))
+                told.append(Noted(run=run, kind="custom", at_ns=now, payload=Payload(said(numbers))))
             else:
-                batch.append(run if kind == "begun" else Finished(run=run, outcome="ok", seconds=1.0))
+                told.append(run if kind == "begun" else Finished(run=run, outcome="ok", seconds=1.0))
             if kind == "ended":
                 last[run.trace_id, run.span_id] = [f"message {number}" for number in numbers]
-        writer.write(batch)
+        writer.write(told)
         assert writer.dropped == 0
         histories, messages = referred(path)
         assert dict(rows(path, "SELECT id, refs FROM histories")) == histories
@@ -107,9 +116,9 @@ def statements(monkeypatch):
     monkeypatch.setattr(sqlite3, "connect", watched)
 
     def asked():
-        number = len(seen)
+        some = list(seen)
         seen.clear()
-        return number
+        return some
 
     return asked
 
@@ -126,13 +135,69 @@ def test_a_batch_takes_few_statements_however_many_records_it_has(tmp_path, stat
             talk = [*talk, *said([trace, span])]
             runs.append(run_of(trace, span, talk))
     writer.write(runs)
-    assert statements() < STATEMENTS, "that begin"
+    assert len(statements()) < STATEMENTS, "that begin"
     moments = [Noted(run=run, kind="custom", at_ns=1, payload=run.input) for run in runs]
     writer.write([*(Finished(run=run, outcome="ok", seconds=1.0) for run in runs), *moments])
-    assert statements() < 1.5 * STATEMENTS, "that end in another batch"
+    assert len(statements()) < 1.5 * STATEMENTS, "that end in another batch"
     now = 3 * DAY_NS
     young = [run_of("f" * 32, span, said([span]), at_ns=now) for span in range(1, 100)]
     writer.write(young)
-    assert statements() < 2.5 * STATEMENTS, "and that are forgotten"
+    assert len(statements()) < 2.5 * STATEMENTS, "and that are forgotten"
     assert rows(writer._path, "SELECT count(*) FROM traces") == [(1,)]
     writer.close()
+
+
+def test_a_statement_is_prepared_for_no_more_than_it_may_keep(tmp_path, statements):
+    writer = Writer(tmp_path / "traces.db", keep_days=None, keep_bytes=None, busy_seconds=5)
+    large = "x" * 50_000
+    writer.write([run_of("0" * 32, span, [*said([span]), Message({"role": "user", "content": large})]) for span in range(1, 60)])
+    writer.write([Noted(run=run_of("0" * 32, 1, None), kind="custom", at_ns=1, payload=Payload(large)) for _ in range(60)])
+    writer.write([run_of("0" * 32, span, None, at_ns=1) for span in range(100, 160)])
+    assert max(map(len, statements())) < bulk.LARGE + 100_000
+    writer.close()
+
+
+def test_a_message_is_kept_as_each_payload_says_it(tmp_path):
+    """A processor may redact what one kind of run shows, and not what another shows of the same messages."""
+    (message,) = said([1])
+    hide = (lambda _, value: "[gone]" if value == "message 1" else value,)
+    path, spans = tmp_path / "traces.db", count(1)
+    writer = Writer(path, keep_days=None, keep_bytes=None, busy_seconds=5)
+
+    def showing(*redactors):
+        payload = Payload({"messages": [message]})
+        payload.redact(redactors)
+        return Started(
+            id="1", root_id="0", trace_id="a" * 32, span_id=f"{next(spans):016x}", kind="node", name="n", at_ns=1, input=payload
+        )
+
+    for together in ([showing(*hide), showing()], [showing(*hide)], [showing()], [showing(), showing(*hide)]):
+        writer.write(together)
+    shown = [record.input.value["messages"][0]["content"] for record in StoreFile(path).records("a" * 32)]
+    assert shown == ["[gone]", "message 1", "[gone]", "message 1", "message 1", "[gone]"]
+    writer.close()
+
+
+def used(path):
+    """Bytes of the pages that hold something."""
+    pages = "pragma_page_size, pragma_page_count, pragma_freelist_count"
+    ((size,),) = rows(path, f"SELECT page_size * (page_count - freelist_count) FROM {pages}")
+    return size
+
+
+@pytest.mark.parametrize(("size", "traces"), [(200_000, 40), (20_000, 300)])
+def test_no_more_is_forgotten_than_must_be(tmp_path, size, traces):
+    path = tmp_path / "traces.db"
+    keeping = Writer(path, keep_days=None, keep_bytes=None, busy_seconds=5)
+    noise = Random(1)
+    for number in range(traces):
+        run = run_of(f"{number:032x}", 1, None, at_ns=number)
+        keeping.write([replace(run, input=Payload(noise.randbytes(size // 2).hex()))])
+    keeping.close()
+    before = used(path)
+    limit = int(0.9 * before)
+    forgetting = Writer(path, keep_days=None, keep_bytes=limit, busy_seconds=5)
+    for _ in range(traces):
+        forgetting.write([])
+    forgetting.close()
+    assert limit - 2 * before / traces < used(path) <= limit

@@ -29,6 +29,8 @@ TRACE: Final = "INSERT INTO traces(trace_id, at_ns)"
 SCORE: Final = "INSERT OR REPLACE INTO scores(id, trace_id, span_id, run_id, at_ns, name, value, comment, source)"
 STORED: Final = """SELECT json_group_array(json_array(asked.key, runs.key)) FROM json_each(?) AS asked CROSS JOIN runs
     ON runs.trace_id = json_extract(asked.value, '$[0]') AND runs.span_id = json_extract(asked.value, '$[1]')"""
+HEAVY: Final = 16_000_000
+"""Bytes of content that are held at once."""
 MANY: Final = 512
 """Runs in a batch that do not come together unless the thread is behind: then it does not stand back for others."""
 
@@ -42,6 +44,40 @@ class Row(NamedTuple):
     rest: str
     contents: tuple[str | None, ...]
     """Whose histories are not settled."""
+
+
+class Part:
+    """As much of a batch as is held in memory at once."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db, self._held = db, 0
+        self.histories = Histories(db)
+        self.runs: list[Row] = []
+        self.events: list[tuple[Noted, str | None]] = []
+
+    def held(self, content: str | None) -> str | None:
+        """What is held until the part is written."""
+        self._held += len(content or "")
+        return content
+
+    def unless_heavy(self) -> Part:
+        """This part, or the next one if this has to be written."""
+        if self._held + self.histories.held < HEAVY:
+            return self
+        self.write()
+        return Part(self._db)
+
+    def write(self) -> None:
+        """All of it, the histories first, for their references are in the rest."""
+        db, runs, histories = self._db, self.runs, self.histories
+        histories.settle()
+        histories.write([row.stored for row in runs if row.stored is not None])
+        (last,) = db.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
+        new = count(last + 1)  # nobody else writes now
+        keys = [next(new) if row.stored is None else row.stored for row in runs]
+        bulk.insert(db, RUN, [(key, *row.columns) for key, row in zip(keys, runs, strict=True)])
+        bulk.insert(db, PAYLOADS, [(key, row.rest, *histories.settled(row.contents)) for key, row in zip(keys, runs, strict=True)])
+        bulk.insert(db, EVENT, [_event(noted, *histories.settled([payload])) for noted, payload in self.events])
 
 
 class Batch:
@@ -70,31 +106,27 @@ class Batch:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Write it all, in the caller's transaction. A record that cannot be read is left out, in `unreadable` and `failure`."""
-        histories, stored = Histories(db), self._stored(db)
-        turns = in_turns(self._runs.items()) if len(self._runs) < MANY else self._runs.items()
-        runs = [row for identity, record in turns if (row := self._row(histories, stored.get(identity), record))]
-        events = [(noted, folded(histories, noted.payload)) for noted in self._noted]
-        histories.settle()
-        histories.write([row.stored for row in runs if row.stored is not None])
-        (last,) = db.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
-        new = count(last + 1)  # nobody else writes now
-        keys = [next(new) if row.stored is None else row.stored for row in runs]
-        bulk.insert(db, RUN, [(key, *row.columns) for key, row in zip(keys, runs, strict=True)])
-        bulk.insert(db, PAYLOADS, [(key, row.rest, *histories.settled(row.contents)) for key, row in zip(keys, runs, strict=True)])
-        bulk.insert(db, EVENT, [_event(noted, *histories.settled([payload])) for noted, payload in events])
+        stored, part = self._stored(db), Part(db)
+        for identity, record in in_turns(self._runs.items()) if len(self._runs) < MANY else self._runs.items():
+            self._add_to(part, stored.get(identity), record)
+            part = part.unless_heavy()
+        for noted in self._noted:
+            part.events.append((noted, part.held(folded(part.histories, noted.payload))))
+            part = part.unless_heavy()
+        part.write()
         bulk.insert(db, SCORE, [_score(scored) for scored in self._scored])
         bulk.insert(db, TRACE, self._traces(), "ON CONFLICT DO UPDATE SET at_ns = min(at_ns, excluded.at_ns)")
 
-    def _row(self, histories: Histories, stored: int | None, record: Started | Finished) -> Row | None:
+    def _add_to(self, part: Part, stored: int | None, record: Started | Finished) -> None:
         if stored is not None and isinstance(record, Started):
-            return None
+            return
         try:
             columns, rest = rows.columns(record), rows.rest(record)
         except Exception as error:  # of a lazy usage, a price, an odd mapping: one record's, not the batch's
             self.unreadable, self.failure = self.unreadable + 1, error
-            return None
-        contents = tuple(folded(histories, payload) for payload in rows.payloads(record).values())
-        return Row(stored, columns, rest, contents)
+            return
+        contents = tuple(part.held(folded(part.histories, payload)) for payload in rows.payloads(record).values())
+        part.runs.append(Row(stored, columns, rest, contents))
 
     def _stored(self, db: sqlite3.Connection) -> dict[Identity, int]:
         """The keys of the runs that have a row."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 128
 """Rows of one statement, so that the widest takes 4,864 parameters; SQLite allows 32,766."""
+LARGE: Final = 262_144
+"""Characters of its rows, unless it is one: a prepared statement keeps them until it runs again."""
 
 
 def insert(db: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]], conflict: str = "") -> None:
@@ -26,9 +28,11 @@ def insert(db: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]], 
 
     The number of rows is a power of two, so that the statements are few and stay prepared.
     """
-    done = 0
+    done, sizes = 0, [sum(len(value) for value in row if type(value) is str) for row in rows]
     while left := len(rows) - done:
         size = min(MOST, 1 << left.bit_length() - 1)
+        while size > 1 and sum(sizes[done : done + size]) > LARGE:
+            size //= 2
         row = f"({', '.join('?' * len(rows[done]))})"
         some = [value for one in rows[done : done + size] for value in one]
         db.execute(f"{into} VALUES {', '.join([row] * size)} {conflict}", some)

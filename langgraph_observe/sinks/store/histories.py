@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NEW: Final = 3
 """Messages of a history that are looked for at once, from the last: nearly always a message or two are new."""
+CHAIN: Final = 150
+"""Bytes that a message's place in a history takes."""
 _RESERVED: Final = re.compile(r"\$+messages")
 _UNSETTLED: Final = re.compile(re.escape(f'{{"{REFERENCE}":-') + r"(\d+)}")
 """In JSON. Nobody's data looks so: a key of theirs is escaped, and inside of a text so are the quotes."""
@@ -63,28 +65,39 @@ class Histories:
         self._next = count(last + 1)
         self._ids: dict[bytes, int | None] = {}
         """By hash: found in the file, or made; None if it was looked for and is not there."""
-        self._kept: list[tuple[Sequence[Message], list[bytes]]] = []
+        self._kept: list[tuple[list[bytes], list[bytes]]] = []
+        """Of each the digests of its messages, and the hashes of all that it begins with and of itself."""
         self._tips: list[int] = []
         self._made: list[tuple[int, bytes, int | None, bytes]] = []
         self._refs: Counter[int] = Counter()
-        self._messages: dict[bytes, str] = {}
+        self._messages: dict[bytes, bytes] = {}
+        self.held = 0
+        """Bytes, about, that are kept until all is written."""
 
     def keep(self, messages: Sequence[Message]) -> int:
         """A number below 0 for this history, which has one reference more than before, until all are settled."""
-        self._kept.append((messages, list(accumulate(messages, _link, initial=b""))[1:]))
+        digests = [self._said(message) for message in messages]
+        self._kept.append((digests, list(accumulate(digests, _link, initial=b""))[1:]))
+        self.held += CHAIN * len(digests)
         return -len(self._kept)
+
+    def _said(self, message: Message) -> bytes:
+        """The digest of what it says now: another payload that holds it may have it redacted in another way."""
+        digest = bytes.fromhex(message.digest)
+        if digest not in self._messages:
+            self._messages[digest] = message.json
+            self.held += len(message.json)
+        return digest
 
     def settle(self) -> None:
         """Find out what each is called: those that are in the file as they are there."""
         known = self._known([hashes for _, hashes in self._kept])
         self._look([hashes[old - 1] for (_, hashes), old in zip(self._kept, known, strict=True) if old])
-        for (messages, hashes), old in zip(self._kept, known, strict=True):
+        for (digests, hashes), old in zip(self._kept, known, strict=True):
             tip = self._ids[hashes[old - 1]] if old else None
-            for message, chain in zip(messages[old:], hashes[old:], strict=True):
+            for digest, chain in zip(digests[old:], hashes[old:], strict=True):
                 if tip is not None:
                     self._refs[tip] += 1
-                digest = bytes.fromhex(message.digest)
-                self._messages.setdefault(digest, message.json.decode())
                 parent, tip = tip, next(self._next)
                 self._ids[chain] = tip
                 self._made.append((tip, chain, parent, digest))
@@ -107,7 +120,7 @@ class Histories:
         """All that was kept. What the rows of these keys had is let go once that is there, so that none is made anew."""
         held = Counter(bulk.asked(self._db, _HELD, list(replaced)))  # before their rows are replaced: `Batch` writes them later
         told = Counter(digest for *_, digest in self._made)
-        messages = [(digest, self._messages[digest], refs) for digest, refs in told.items()]
+        messages = [(digest, self._messages[digest].decode(), refs) for digest, refs in told.items()]
         bulk.insert(self._db, "INSERT INTO messages", messages, "ON CONFLICT(digest) DO UPDATE SET refs = refs + excluded.refs")
         made = [(*row, self._refs.pop(row[0])) for row in self._made]
         bulk.insert(self._db, "INSERT INTO histories(id, hash, parent, digest, refs)", made)
@@ -187,8 +200,8 @@ def folded(histories: Histories, payload: Payload | None) -> str | None:
     return orjson.dumps(_referring(payload.fold(lambda message: message), refer)).decode()
 
 
-def _link(before: bytes, message: Message) -> bytes:
-    return hashlib.sha256(before + bytes.fromhex(message.digest)).digest()[:16]
+def _link(before: bytes, digest: bytes) -> bytes:
+    return hashlib.sha256(before + digest).digest()[:16]
 
 
 def _referring(value: object, refer: Callable[[Sequence[Message]], object]) -> object:
