@@ -96,7 +96,10 @@ def lab(notebook):
             yield f"http://127.0.0.1:{port}", places["JUPYTERLAB_SETTINGS_DIR"]
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:  # on a busy machine it now and then never ends by itself
+                server.kill()
 
 
 def listening(port):
