@@ -71,7 +71,7 @@ class Pieces:
             self._longest_ns = max(self._longest_ns, longest)
             self._stalls += sum(gap > _STALL_NS for gap in gaps) if longest > _STALL_NS else 0
         self._last_ns = moments[-1]
-        while (place := self._due - self._total - 1) < len(moments):
+        while (place := max(0, self._due - self._total - 1)) < len(moments):  # below 0 if threads have counted at the same time
             self._point(moments[place])
         self._total += len(moments)
 

@@ -50,12 +50,12 @@ def counter(
     if id(reader.f_code) in inside:
         return None if str(reader.f_globals.get("__name__")).startswith(_OWN) else _nothing
     mode = _mode(pregel, options)
-    each = None if isinstance(mode, str) else mode
+    all_of, each = (mode, None) if isinstance(mode, str) else (None, mode)
     counted: list[_Counted] = []
 
     def taken(chunk: Any) -> None:
         if not counted:
-            counted.extend(_begun(runs(), mode if isinstance(mode, str) else None))
+            counted.extend(_begun(runs(), all_of))
         for now, add, kinds in counted:
             add(now())
             if each is not None:

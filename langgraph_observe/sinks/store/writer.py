@@ -200,9 +200,8 @@ class Writer:
 
     def _forget(self, db: sqlite3.Connection, most: int) -> None:
         before_ns = None if self._keep_ns is None else self._now() - self._keep_ns
-        if retention.overdue(db, 1, before_ns=before_ns, keep_bytes=self._keep_bytes)[
-            "traces"
-        ]:  # nearly never: no lock for nothing
+        following = retention.overdue(db, 1, before_ns=before_ns, keep_bytes=self._keep_bytes)
+        if following["traces"]:  # nearly never: no lock for nothing
             with _transaction(db):
                 retention.forget(db, most, before_ns=before_ns, keep_bytes=self._keep_bytes)
 
